@@ -1,0 +1,49 @@
+# Every target makes its own virtual environment in .venv, from nothing but python3 and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILD := build
+DEMO_MODEL ?= squeezenet
+THREADS ?= 2
+
+.PHONY: demo test lint format docs bench clean
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[verify]'
+	touch $@
+
+$(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e '.[verify,dev]'
+	touch $@ $(VENV)/run.stamp
+
+# One of the nine light models, with random weights, through optimize, verify and bench.
+demo: $(VENV)/run.stamp
+	mkdir -p $(BUILD)/demo
+	$(BIN)/python -m benchmarks.models $(DEMO_MODEL) --output $(BUILD)/demo/$(DEMO_MODEL).onnx
+	$(BIN)/python -m tvm_dnnfusion.cli optimize $(BUILD)/demo/$(DEMO_MODEL).onnx --output $(BUILD)/demo/out
+	$(BIN)/python -m tvm_dnnfusion.cli verify $(BUILD)/demo/$(DEMO_MODEL).onnx
+	$(BIN)/python -m tvm_dnnfusion.cli bench $(BUILD)/demo/$(DEMO_MODEL).onnx
+
+test: $(VENV)/dev.stamp
+	$(BIN)/python -m pytest -q tests
+
+lint: $(VENV)/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(VENV)/dev.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/run.stamp
+	$(BIN)/python -m tvm_dnnfusion.rewrite.docs docs/rules.md
+
+bench: $(VENV)/run.stamp
+	$(BIN)/python -m benchmarks.latency --threads $(THREADS) --output $(BUILD)/latency
+
+clean:
+	rm -rf $(BUILD) $(VENV)

@@ -1,0 +1,89 @@
+"""Interleaved measurement: in every round each peer has a turn, so that drift hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.peers import Session
+
+MIN_ROUNDS = 3
+TURN_SECONDS = 0.1
+"""A turn repeats the inference for this long: short models need more than one to be read well."""
+
+MAX_PER_TURN = 20
+SETTLE_SECONDS = 0.02
+"""Pause before a turn: idle workers of the peer before it spin for some milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Latency of one peer on one model, in milliseconds, over `rounds` turns.
+
+    `median_ms` and `p90_ms` are over the turns, each of which counts with its own median.
+    """
+
+    median_ms: float
+    p90_ms: float
+    min_ms: float
+    rounds: int
+    runs: int
+
+
+def measure(
+    sessions: Mapping[str, Session], rounds: int, seconds: float = 20.0
+) -> dict[str, Timing]:
+    """Time the sessions in `rounds` interleaved rounds.
+
+    A peer of which `rounds` turns would take longer than `seconds` gets fewer, though never fewer
+    than three, spread evenly over the rounds.
+    """
+    first = {name: _warm(session) for name, session in sessions.items()}
+    turns = {
+        name: min(rounds, max(MIN_ROUNDS, int(seconds / _turn_seconds(once))))
+        for name, once in first.items()
+    }
+    samples: dict[str, list[list[float]]] = {name: [] for name in sessions}
+    for index in range(rounds):
+        for name, session in sessions.items():
+            if (index + 1) * turns[name] // rounds > index * turns[name] // rounds:
+                samples[name].append(_turn(session, first[name]))
+    return {name: summarize(found) for name, found in samples.items()}
+
+
+def summarize(samples: list[list[float]]) -> Timing:
+    """Timing of turns, each a list of seconds."""
+    medians = [statistics.median(turn) * 1e3 for turn in samples]
+    return Timing(
+        median_ms=statistics.median(medians),
+        p90_ms=float(np.percentile(medians, 90)),
+        min_ms=min(min(turn) for turn in samples) * 1e3,
+        rounds=len(samples),
+        runs=sum(len(turn) for turn in samples),
+    )
+
+
+def _warm(session: Session) -> float:
+    """Seconds of the second inference: the first one touches memory for the first time."""
+    session.run()
+    return session.seconds()
+
+
+def _turn_seconds(once: float) -> float:
+    return once * (1 + _repeats(once))
+
+
+def _repeats(once: float) -> int:
+    return max(1, min(MAX_PER_TURN, int(TURN_SECONDS / once)))
+
+
+def _turn(session: Session, once: float) -> list[float]:
+    """One inference to bring caches and threads back, then the timed ones."""
+    time.sleep(SETTLE_SECONDS)
+    if once < TURN_SECONDS:
+        session.run()
+    return [session.seconds() for _ in range(_repeats(once))]

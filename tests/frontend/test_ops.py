@@ -1,0 +1,84 @@
+"""Operators whose conversion takes the place of TVM's: the operator, and the numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import helper
+from tests.frontend.graphs import model
+from tests.frontend.running import kinds, run_onnx, run_tvm
+
+from tvm_dnnfusion.frontend.onnx import load_onnx
+
+I = np.int64  # noqa: E741
+F = np.float32
+
+CASES: list[tuple[str, dict[str, np.ndarray], dict[str, Any], list[str]]] = [
+    ("Clip", {"lo": F(0), "hi": F(1)}, {}, ["clip"]),
+    ("Clip", {"lo": F(0)}, {}, ["maximum"]),
+    ("Clip", {"": F(0), "hi": F(0.5)}, {}, ["minimum"]),
+    ("Clip", {"lo": F(1), "hi": F(0)}, {}, ["maximum", "minimum"]),
+    ("Clip", {"lo": F(np.nan), "hi": F(0.5)}, {}, ["minimum"]),
+    ("Pad", {"pads": I([0, 1, 2, 3])}, {}, ["nn.pad"]),
+    ("Pad", {"pads": I([0, 1, 2, 3]), "value": F(7)}, {}, ["nn.pad"]),
+    ("Pad", {"pads": I([1, 1]), "": F(0), "axes": I([-1])}, {}, ["nn.pad"]),
+    ("Pad", {"pads": I([1, 2, 1, 1])}, {"mode": "reflect"}, ["nn.pad"]),
+    ("Pad", {"pads": I([1, 2, 1, 1])}, {"mode": "edge"}, ["nn.pad"]),
+    ("Pad", {"pads": I([0, -1, 0, 1])}, {}, ["call_tir"]),
+    ("Tile", {"reps": I([2, 1])}, {}, ["tile"]),
+    ("Einsum", {}, {"equation": "ij->ji"}, ["einsum"]),
+    ("CumSum", {"axis": I(1)}, {"reverse": 1, "exclusive": 1}, ["flip", "cumsum", "flip"]),
+    ("Dropout", {}, {}, []),
+    ("Sum", {"b": np.ones((3, 1), F), "c": np.ones(4, F)}, {}, ["add", "add"]),
+    ("Max", {"b": np.zeros((3, 1), F), "c": np.full(4, 0.1, F)}, {}, ["maximum", "maximum"]),
+    ("Min", {"b": np.zeros((3, 1), F)}, {}, ["minimum"]),
+    ("Mean", {"b": np.ones((3, 1), F)}, {}, ["add", "divide"]),
+]
+
+
+@pytest.mark.parametrize("op, operands, attrs, expected", CASES)
+def test_conversion(
+    op: str, operands: dict[str, np.ndarray], attrs: dict[str, Any], expected: list[str]
+) -> None:
+    node = helper.make_node(op, ["x", *operands], ["y"], **attrs)
+    proto = model([node], {"x": [3, 4]}, ["y"], {n: np.asarray(v) for n, v in operands.items() if n})
+    mod = load_onnx(proto)
+    assert kinds(mod) == expected
+    x = np.random.default_rng(0).standard_normal((3, 4), F)
+    if np.isnan(operands.get("lo", 0)).all():
+        return np.testing.assert_allclose(run_tvm(mod, x)[0], np.minimum(x, 0.5))
+    np.testing.assert_allclose(run_tvm(mod, x)[0], run_onnx(proto, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_clip_with_bounds_as_attributes() -> None:
+    node = helper.make_node("Clip", ["x"], ["y"], min=0.0, max=6.0)
+    mod = load_onnx(model([node], {"x": [3]}, ["y"], opset=9))
+    assert kinds(mod) == ["clip"]
+    np.testing.assert_array_equal(run_tvm(mod, F([-1, 3, 9]))[0], F([0, 3, 6]))
+
+
+def test_dropout_mask_of_an_old_opset_vanishes_unless_read() -> None:
+    drop = helper.make_node("Dropout", ["x"], ["d", "mask"], ratio=0.5)
+    relu = helper.make_node("Relu", ["d"], ["y"])
+    assert kinds(load_onnx(model([drop, relu], {"x": [3]}, ["y"], opset=9))) == ["nn.relu"]
+
+
+def test_constant_parts_become_constants_without_a_kernel() -> None:
+    fill = helper.make_tensor("v", 1, [1], [0.5])
+    nodes = [
+        helper.make_node("Constant", [], ["two"], value_ints=[2, 3]),
+        helper.make_node("ConstantOfShape", ["two"], ["w"], value=fill),
+        helper.make_node("Transpose", ["w"], ["wt"], perm=[1, 0]),
+        helper.make_node("MatMul", ["x", "wt"], ["y"]),
+    ]
+    mod = load_onnx(model(nodes, {"x": [1, 3]}, ["y"]))
+    assert kinds(mod) == ["matmul"]
+    np.testing.assert_allclose(run_tvm(mod, F([[1, 2, 3]]))[0], F([[3, 3]]))
+
+
+def test_a_model_of_constants_alone_returns_them() -> None:
+    node = helper.make_node("Add", ["a", "b"], ["y"])
+    mod = load_onnx(model([node], {}, ["y"], {"a": F([1, 2]), "b": F([3, 4])}))
+    np.testing.assert_array_equal(run_tvm(mod)[0], F([4, 6]))

@@ -1,0 +1,103 @@
+"""Cost from the database, a measurement, or the estimate, in this order."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from tests.profile.graphs import conv_add_relu
+from tvm_dnnfusion.cost.database import DatabaseCost
+from tvm_dnnfusion.cost.protocol import Cost, Estimate
+from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.profile import Measurement, ProfileDB, block_key
+
+DEVICE = registry.get("x86-64-v3")
+
+
+class Fixed:
+    """An estimate that counts how often it is asked."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def latency_us(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
+        self.asked += 1
+        return Estimate(100.0, "analytic")
+
+
+class Meter:
+    """A measurement that counts how often it is made."""
+
+    def __init__(self, result: Measurement | None) -> None:
+        self.result = result
+        self.made = 0
+
+    def __call__(self, ops: tuple[Op, ...], graph: Graph) -> Measurement | None:
+        self.made += 1
+        return self.result
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> ProfileDB:
+    return ProfileDB(tmp_path / "p.sqlite")
+
+
+def test_measured_once_then_read_by_any_model(db: ProfileDB) -> None:
+    meter = Meter(Measurement(12.5, 0.02, 9))
+    first, second = conv_add_relu(), conv_add_relu("another.")
+    cost = DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="1")
+    assert isinstance(cost, Cost)
+    assert cost.latency_us(first.ops, first) == Estimate(12.5, "measured")
+    later = DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="1")
+    assert later.latency_us(second.ops, second) == Estimate(12.5, "database")
+    assert meter.made == 1
+    row = db.get(block_key(first.ops, first, DEVICE, "1"))
+    assert row is not None
+    assert (row.latency_us, row.spread, row.samples, row.threads) == (12.5, 0.02, 9, DEVICE.cores)
+
+
+def test_another_schedule_device_or_thread_count_is_measured_anew(db: ProfileDB) -> None:
+    meter, graph = Meter(Measurement(1.0, 0.0, 5)), conv_add_relu()
+    DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="1").latency_us(graph.ops, graph)
+    for cost in (
+        DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="2"),
+        DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="1", threads=1),
+        DatabaseCost(db, registry.get("x86-64-v4"), Fixed(), meter, schedule_version="1"),
+    ):
+        assert cost.latency_us(graph.ops, graph).source == "measured"
+    assert len(db) == 4
+
+
+def test_without_measuring_the_estimate_answers_and_is_not_stored(db: ProfileDB) -> None:
+    graph, fallback = conv_add_relu(), Fixed()
+    cost = DatabaseCost(db, DEVICE, fallback, schedule_version="1")
+    assert cost.latency_us(graph.ops, graph) == Estimate(100.0, "analytic")
+    assert cost.latency_us(graph.ops, graph) == Estimate(100.0, "analytic")
+    assert (fallback.asked, len(db)) == (1, 0)
+
+
+def test_what_cannot_be_measured_is_estimated(db: ProfileDB) -> None:
+    graph = conv_add_relu()
+    cost = DatabaseCost(db, DEVICE, Fixed(), Meter(None), schedule_version="1")
+    assert cost.latency_us(graph.ops, graph).source == "analytic"
+    assert len(db) == 0
+
+
+def test_a_failed_measurement_is_named_and_not_repeated(
+    db: ProfileDB, caplog: pytest.LogCaptureFixture
+) -> None:
+    graph, calls = conv_add_relu(), []
+
+    def broken(ops: tuple[Op, ...], graph: Graph) -> Measurement:
+        calls.append(ops)
+        raise RuntimeError("does not build")
+
+    cost = DatabaseCost(db, DEVICE, Fixed(), broken, schedule_version="1")
+    with caplog.at_level(logging.WARNING):
+        assert cost.latency_us(graph.ops, graph).source == "analytic"
+        assert cost.latency_us(graph.ops, graph).source == "analytic"
+    assert len(calls) == 1
+    assert "conv, exp, add" in caplog.text and "does not build" in caplog.text

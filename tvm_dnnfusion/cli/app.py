@@ -1,0 +1,128 @@
+"""The group `dnnfusion`, its lazily loaded commands, and `main` with the error handler."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from types import FrameType
+
+import click
+
+from tvm_dnnfusion import __version__
+from tvm_dnnfusion.cli.errors import describe, keep_traceback
+from tvm_dnnfusion.cli.exits import Exit
+
+COMMANDS: Mapping[str, str] = {
+    "inspect": "Operators of a model by mapping type, FLOPs and intermediate bytes.",
+    "optimize": "Rewrite, fuse, build and verify a model; write library, plan and report.",
+    "explain": "Why two layers were, or were not, fused, from a saved plan.",
+    "verify": "Compare outputs with the unfused module and with ONNX Runtime.",
+    "run": "Run a model or an optimised library once.",
+    "bench": "Measure latency: median, p90, and per kernel.",
+    "db": "The profile database: status, export, merge.",
+    "doctor": "Check this installation and say how to mend it.",
+    "rules": "List the rewriting rules.",
+}
+"""Command -> its line in `--help`; each is the function `command` of the module of its name."""
+
+
+class LazyGroup(click.Group):
+    """Loads a command's module when it is called, so that --help and doctor need no TVM."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, or None."""
+        if cmd_name not in COMMANDS:
+            return None
+        found = importlib.import_module(f"tvm_dnnfusion.cli.{cmd_name}").command
+        assert isinstance(found, click.Command)
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list in --help, without loading the commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version=__version__, prog_name="dnnfusion")
+def app() -> None:
+    """Operator fusion for Apache TVM.
+
+    Every command takes --json: the result as JSON on stdout, everything else on stderr. Exit codes:
+    0 ok, 1 verification failed, 2 wrong use or input, 3 environment, 4 interrupted (the same
+    command goes on), 5 a fault of this program.
+    """
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point: run a command and leave with its exit code."""
+    argv = list(sys.argv[1:] if args is None else args)
+    sys.exit(int(run(argv)))
+
+
+def run(argv: Sequence[str]) -> Exit:
+    """Run a command and return its exit code; messages go to stderr, JSON to stdout."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
+    interrupts = _Interrupts()
+    try:
+        with interrupts:
+            result = app.main(list(argv), prog_name="dnnfusion", standalone_mode=False)
+        return Exit(result) if isinstance(result, int) else Exit.OK
+    except BrokenPipeError:
+        # The reader has left (| head): nothing more can be said to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except (Exception, KeyboardInterrupt) as error:
+        # A Ctrl-C inside TVM comes back as an error of TVM's.
+        return _report(KeyboardInterrupt() if interrupts.came else error, argv)
+
+
+class _Interrupts:
+    """Remembers that SIGINT or SIGTERM came; both raise KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.came = False
+        self._before: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._before[number] = signal.signal(number, self._handle)
+            except ValueError:  # not the main thread: the program around us handles signals
+                return
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.came = True
+        raise KeyboardInterrupt
+
+
+def _report(error: BaseException, argv: Sequence[str]) -> Exit:
+    failure = describe(error)
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        click.echo(error.ctx.get_usage(), err=True)
+    click.echo(f"error: {failure.message}", err=True)
+    if not failure.expected:
+        if "--traceback" in argv:
+            click.echo("".join(traceback.format_exception(error)), err=True)
+        else:
+            path = keep_traceback(error)
+            where = f"the traceback is in {path}" if path else "--traceback shows where"
+            click.echo(f"This is a fault of dnnfusion; {where}.", err=True)
+    if "--json" in argv:
+        answer = {"error": failure.message, "kind": failure.kind, "exit_code": int(failure.code)}
+        click.echo(json.dumps(answer))
+    return failure.code

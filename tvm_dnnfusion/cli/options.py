@@ -1,0 +1,164 @@
+"""Options that several commands share, under the names that tvmc's users know."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+MODEL_HELP = "MODEL is an ONNX file, or a program saved with torch.export.save (.pt2)."
+
+
+def common(command: F) -> F:
+    """--json and --traceback, which every command takes."""
+    command = click.option(
+        "--traceback", "_traceback", is_flag=True, expose_value=False,
+        help="Show the traceback of a fault instead of writing it to a file.",
+    )(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="The result as JSON on stdout."
+    )(command)
+
+
+def model(command: F) -> F:
+    """MODEL and --input-shapes."""
+    command = click.option(
+        "--input-shapes", metavar="SHAPES", callback=_shapes,
+        help='Shapes of inputs that have symbolic dimensions: "data:[1,3,224,224] mask:[1,128]".',
+    )(command)
+    return click.argument("model", type=str)(command)
+
+
+def threads(command: F) -> F:
+    """--threads."""
+    return click.option(
+        "--threads", type=click.IntRange(min=1), metavar="N",
+        help="Threads to run and measure with. Default: $DNNFUSION_THREADS, else all cores.",
+    )(command)
+
+
+def database(command: F) -> F:
+    """--db."""
+    return click.option(
+        "--db", "database", type=click.Path(path_type=Path), metavar="FILE",
+        help="Profile database. Default: profile.sqlite in the cache folder.",
+    )(command)
+
+
+def building(command: F) -> F:
+    """What decides how a model is compiled, as one argument `build` (see `cli.build.Build`)."""
+    flags = (
+        click.option("--target", default="host", show_default=True, callback=_target,
+                     help='A device ("host", "cortex-a72"), or a TVM target: "llvm -mcpu=znver4" '
+                          "or JSON."),
+        click.option("--planner", default=None, metavar="NAME",
+                     help="Fusion planner: dnnfusion (default), tvm, none, or a registered one."),
+        click.option("--plan", "plan_file", type=click.Path(path_type=Path), metavar="plan.json",
+                     help="Apply this saved plan instead of planning."),
+        click.option("--no-rewrite", is_flag=True, help="Leave the graph as it was imported."),
+        click.option("--no-reassociate", is_flag=True,
+                     help="Only rewriting rules that keep the order of roundings."),
+        database,
+        threads,
+    )
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        from tvm_dnnfusion.cli.build import Build
+
+        names = ("target", "planner", "plan_file", "no_rewrite", "no_reassociate", "database",
+                 "threads")
+        return command(*args, build=Build(**{n: kwargs.pop(n) for n in names}), **kwargs)
+
+    out: Any = wrapped
+    for flag in reversed(flags):
+        out = flag(out)
+    return out  # type: ignore[no-any-return]
+
+
+def _shapes(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> dict[str, tuple[int, ...]] | None:
+    if value is None:
+        return None
+    from tvm_dnnfusion.frontend.shapes import parse_input_shapes
+
+    return parse_input_shapes(value)
+
+
+def _target(ctx: click.Context, param: click.Parameter, value: str) -> dict[str, object]:
+    return parse_target(value)
+
+
+def parse_target(text: str) -> dict[str, object]:
+    """A target as the dictionary that TVM takes.
+
+    Reads a device's name, JSON, tvmc's form ("llvm -mcpu=znver4 -mattr=+avx2,+fma") or a tag of
+    TVM's. Raises click.BadParameter where it is none of these, or TVM refuses it.
+    """
+    from tvm_dnnfusion.devices import registry
+
+    if text in registry.names():
+        return registry.target_dict(registry.get(text))
+    found = _from_json(text) if text.lstrip().startswith("{") else _from_words(text)
+    complaint = _complaint(found)
+    if complaint is not None:
+        devices = ", ".join(registry.names())
+        raise click.BadParameter(
+            f'{text!r} is no target: {complaint}. Give a device ({devices}), '
+            f'"llvm -mcpu=NAME", or JSON such as {{"kind": "llvm", "mcpu": "znver4"}}',
+            param_hint="--target",
+        )
+    return dict(found)
+
+
+def _from_json(text: str) -> Mapping[str, object]:
+    try:
+        return dict(json.loads(text))
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is not JSON: {error}", param_hint="--target") from error
+
+
+def _from_words(text: str) -> Mapping[str, object]:
+    """tvmc's form: the kind, then -key=value."""
+    words = shlex.split(text)
+    if not words:
+        return {}
+    if "/" in words[0]:
+        return {"tag": words[0]}
+    out: dict[str, object] = {"kind": words[0]}
+    for word in words[1:]:
+        key, _, value = word.lstrip("-").partition("=")
+        if key in ("mattr", "keys"):
+            out[key] = value.split(",")
+        else:
+            out[key] = int(value) if value.isdecimal() else value
+    return out
+
+
+def _complaint(target: Mapping[str, object]) -> str | None:
+    """Why TVM or LLVM refuses a target, in one line; None if they take it."""
+    import tvm
+
+    from tvm_dnnfusion.devices import registry
+
+    try:
+        made = tvm.target.Target(dict(target))
+    except Exception as error:  # TVM raises whatever its parser met first
+        lines = [line for line in str(error).strip().splitlines() if line.strip()]
+        return lines[-1].strip()[:200] if lines else type(error).__name__
+    builder = f"target.build.{made.kind.name}"
+    if tvm.get_global_func(builder, allow_missing=True) is None:
+        return f"this TVM was built without code generation for {made.kind.name}"
+    try:
+        registry.spec_for_target({**target, "kind": made.kind.name})
+    except registry.DeviceError as error:
+        return str(error)
+    return None

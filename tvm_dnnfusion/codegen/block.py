@@ -1,0 +1,191 @@
+"""One block becomes one kernel.
+
+Ops are taken in topological order; each is asked for its `Value`s over those of its operands. What
+leaves the block becomes an `out` stage. The result is an unscheduled PrimFunc with few, well-named
+stages (see `stages.py`); schedules take it from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import te, tirx
+
+from tvm_dnnfusion.codegen import convolution, matmul, movement, pointwise, pooling, reductions
+from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.ecg.graph import Graph, Op
+
+# Kinds that a template covers; blocks with others are lowered in the plain way.
+KINDS = (pointwise.KINDS | movement.KINDS | frozenset(reductions.KINDS)
+         | frozenset(convolution.KINDS) | frozenset(pooling.KINDS) | frozenset(matmul.KINDS))
+
+# A constant of at most this many elements that are all equal becomes an immediate.
+_SPLAT_LIMIT = 1 << 12
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A lowered block.
+
+    `func` takes `inputs` (tensor names of the graph, or constants packed for it) and writes
+    `outputs`, each in the layout of the same place in `layouts`. `kind` names the template.
+    """
+
+    name: str
+    func: tvm.tirx.PrimFunc
+    inputs: tuple[str | Packed, ...]
+    outputs: tuple[str, ...]
+    layouts: tuple[Layout, ...]
+    kind: str
+    ops: tuple[str, ...]
+
+
+def escaping(ops: tuple[Op, ...], graph: Graph) -> tuple[str, ...]:
+    """The tensors of a block that other ops read or the graph returns, in order."""
+    inside = {op.name for op in ops}
+    return tuple(t for op in ops for t in op.outputs
+                 if graph.is_output(t) or any(c.name not in inside for c in graph.consumers[t]))
+
+
+def lower_block(name: str, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout],
+                device: DeviceSpec) -> Kernel:
+    """The kernel of a block.
+
+    Parameters
+    ----------
+    ops : the block's ops in topological order, none of them a barrier.
+    layouts : how tensors lie in memory, for those that are not row-major.
+
+    Raises
+    ------
+    NotLowerable when no template covers the block; the message says why.
+    """
+    missing = [op.kind for op in ops if op.kind not in KINDS]
+    if missing:
+        raise NotLowerable(f"no template for {', '.join(missing)}")
+    lowering = _Lowering(ops, graph, layouts, Stages(device))
+    for op in ops:
+        lowering.op(op)
+    return lowering.kernel(name)
+
+
+class _Lowering:
+    """Walks the ops of a block."""
+
+    def __init__(self, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout],
+                 stages: Stages):
+        self.ops, self.graph, self.layouts, self.stages = ops, graph, layouts, stages
+        self.values: dict[str, Value] = {}
+        self.escaping = escaping(ops, graph)
+        self.outputs: dict[str, tuple[Any, Layout]] = {}
+        self.readers: dict[str, int] = {}
+        for op in ops:
+            for t in op.inputs:
+                self.readers[t] = self.readers.get(t, 0) + 1
+        self.moved: list[tuple[str, Any, Layout, tuple[int, ...]]] = []
+
+    def value(self, tensor: str) -> Value:
+        """The value of a tensor: made in the block, a constant, or an argument."""
+        if tensor not in self.values:
+            value = self._external(tensor)
+            value.readers = self.readers.get(tensor, 1)
+            self.values[tensor] = value
+        return self.values[tensor]
+
+    def _external(self, tensor: str) -> Value:
+        record = self.graph.tensors[tensor]
+        data = self.graph.constants.get(tensor)
+        if data is not None and 0 < data.size <= _SPLAT_LIMIT and (data == data.flat[0]).all():
+            number = tirx.const(data.flat[0].item(), record.dtype)
+            return Value(record.dims, record.dtype, lambda body, index: number, resident=True)
+        layout = self.layouts.get(tensor, PLAIN)
+        if data is not None:
+            # loads of constants that a template packs never happen: the argument is made when read
+            return self._lazy(tensor, record.dims, record.dtype)
+        arg = self.stages.argument(tensor, layout.shape(record.dims), record.dtype)
+        return load(arg, record.dims, layout)
+
+    def _lazy(self, tensor: str, shape: tuple[int, ...], dtype: str) -> Value:
+        made: list[Any] = []
+
+        def at(body: Body, index: Index) -> Any:
+            if not made:
+                made.append(self.stages.argument(tensor, shape, dtype))
+            return made[0](*(body.simplify(i) for i in index))
+
+        return Value(shape, dtype, at, resident=True)
+
+    def op(self, op: Op) -> None:
+        inputs = [self.value(t) for t in op.inputs]
+        shapes = [self.graph.tensors[t].dims for t in op.outputs]
+        results = self._emit(op, inputs, shapes)
+        for tensor, value, shape in zip(op.outputs, results, shapes):
+            if value.shape != shape or value.dtype != self.graph.tensors[tensor].dtype:
+                raise NotLowerable(f"{op.name} ({op.kind}) came out as {value.shape} {value.dtype}")
+            value.readers += self.readers.get(tensor, 0)
+            self.values[tensor] = value
+            if tensor in self.escaping:
+                self._store(tensor, value)
+
+    def _emit(self, op: Op, inputs: list[Value], shapes: list[tuple[int, ...]]) -> list[Value]:
+        dtype = self.graph.tensors[op.outputs[0]].dtype
+        if op.kind == "split":
+            return movement.split(op, inputs, shapes, self.graph)
+        if op.kind in movement.SINGLE:
+            out = movement.SINGLE[op.kind](op, inputs, shapes[0], self.graph)
+        elif op.kind in reductions.KINDS:
+            out = reductions.KINDS[op.kind](op, inputs, shapes[0], self.graph, self.stages)
+        elif op.kind in convolution.KINDS:
+            out = convolution.KINDS[op.kind](op, inputs, self.graph, self.stages)
+        elif op.kind in pooling.KINDS:
+            out = pooling.pooling(op, inputs, self.graph, self.stages)
+        elif op.kind in matmul.KINDS:
+            out = matmul.matmul(op, inputs, self.graph, self.stages)
+        else:
+            out = pointwise.emit(op, inputs, shapes[0], dtype)
+        if out is None:
+            raise NotLowerable(f"{op.name}: {op.kind} with these attributes")
+        return [out]
+
+    def _store(self, tensor: str, value: Value) -> None:
+        """An output stage; later ops of the block read it."""
+        layout = self.layouts.get(tensor, PLAIN)
+        name = self.stages.name("out")
+        anchor = self.stages.anchored and value.push is not None
+        if anchor and not _same_order(value, layout):
+            stage = self._store_moved(name, tensor, value, layout)
+            self.outputs[tensor] = (stage, layout)
+            self.stages.kind = self.stages.kind
+            return
+        stage = compute(name, layout.shape(value.shape),
+                        lambda body, place: body.read(value, tuple(layout.logical(tuple(place)))))
+        self.outputs[tensor] = (stage, layout)
+        kept = load(stage, value.shape, layout)
+        kept.readers, kept.push = value.readers, value.push
+        self.values[tensor] = kept
+
+    def _store_moved(self, name: str, tensor: str, value: Value, layout: Layout) -> Any:
+        raise NotLowerable("moved output")
+
+    def kernel(self, name: str) -> Kernel:
+        """The PrimFunc over the arguments and outputs."""
+        outs = [self.outputs[t][0] for t in self.escaping]
+        args = [tensor for _, tensor in self.stages.arguments]
+        func = te.create_prim_func([*args, *outs])
+        attrs = {"global_symbol": name, "tirx.noalias": True, "dnnfusion.kind": self.stages.kind,
+                 "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins))}
+        for key, item in attrs.items():
+            func = func.with_attr(key, item)
+        return Kernel(name, func, tuple(s for s, _ in self.stages.arguments), self.escaping,
+                      tuple(self.outputs[t][1] for t in self.escaping), self.stages.kind,
+                      tuple(op.name for op in self.ops))
+
+
+def _same_order(value: Value, layout: Layout) -> bool:
+    return True

@@ -1,0 +1,191 @@
+"""One-to-One ops as functions of elements.
+
+Each entry maps the elements of the operands to the element of the result; broadcasting and dtypes
+are handled by `elementwise`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import tirx
+
+from tvm_dnnfusion.codegen import vecmath
+from tvm_dnnfusion.codegen.layout import PLAIN
+from tvm_dnnfusion.codegen.value import Body, Index, Value
+from tvm_dnnfusion.ecg.graph import Op
+
+
+def _c(value: float, like: Any) -> Any:
+    return tirx.const(value, vecmath.dtype_of(like))
+
+
+def _relu(x: Any) -> Any:
+    return tirx.max(x, _c(0, x))
+
+
+def _gelu(x: Any) -> Any:
+    return x * _c(0.5, x) * (_c(1, x) + vecmath.erf(x * _c(0.7071067811865476, x)))
+
+
+def _gelu_tanh(x: Any) -> Any:
+    inner = _c(0.7978845608028654, x) * (x + _c(0.044715, x) * x * x * x)
+    return _c(0.5, x) * x * (_c(1, x) + vecmath.tanh(inner))
+
+
+def _softplus(x: Any, op: Op) -> Any:
+    beta, limit = float(op.attr("beta", 1.0)), float(op.attr("threshold", 20.0))  # type: ignore[arg-type]
+    soft = tirx.log(_c(1, x) + vecmath.exp(x * _c(beta, x))) / _c(beta, x)
+    return tirx.Select(x * _c(beta, x) > _c(limit, x), x, soft)
+
+
+def _selu(x: Any) -> Any:
+    scale, alpha = 1.0507009873554805, 1.6732632423543772
+    return _c(scale, x) * tirx.Select(x > _c(0, x), x, _c(alpha, x) * (vecmath.exp(x) - _c(1, x)))
+
+
+def _sign(x: Any) -> Any:
+    zero, one = _c(0, x), _c(1, x)
+    return tirx.Select(x > zero, one, tirx.Select(x < zero, zero - one, zero))
+
+
+UNARY: Mapping[str, Callable[[Any], Any]] = {
+    "abs": tirx.abs, "negative": lambda x: _c(0, x) - x, "square": lambda x: x * x,
+    "exp": vecmath.exp, "tanh": vecmath.tanh, "sigmoid": vecmath.sigmoid, "erf": vecmath.erf,
+    "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": tirx.log,
+    "ceil": tirx.ceil, "floor": tirx.floor, "round": tirx.nearbyint, "trunc": tirx.trunc,
+    "sin": tirx.sin, "cos": tirx.cos, "tan": tirx.tan, "asin": tirx.asin, "acos": tirx.acos,
+    "atan": tirx.atan, "sinh": tirx.sinh, "cosh": tirx.cosh, "sign": _sign,
+    "logical_not": lambda x: tirx.Not(x), "bitwise_not": lambda x: ~x,
+    "nn.relu": _relu, "nn.silu": lambda x: x * vecmath.sigmoid(x), "nn.gelu": _gelu,
+    "nn.gelu_tanh": _gelu_tanh, "nn.selu": _selu, "nn.relu6": lambda x: tirx.min(_relu(x), _c(6, x)),
+    "isnan": tirx.isnan, "isinf": tirx.isinf, "isfinite": tirx.isfinite,
+}  # fmt: skip
+
+# Kinds whose expression mentions its operand more than once: it is bound to a variable first.
+REPEATS = frozenset({"square", "erf", "tanh", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.selu", "sign",
+                     "nn.softplus", "nn.leakyrelu", "nn.prelu"})
+
+
+def _is_int(x: Any) -> bool:
+    return "int" in vecmath.dtype_of(x)
+
+
+def _divide(a: Any, b: Any) -> Any:
+    return tirx.truncdiv(a, b) if _is_int(a) else a / b
+
+
+BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
+    "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
+    "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
+    "floor_divide": lambda a, b: tirx.floordiv(a, b) if _is_int(a) else tirx.floor(a / b),
+    "equal": lambda a, b: tirx.EQ(a, b), "not_equal": lambda a, b: tirx.NE(a, b),
+    "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= b,
+    "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
+    "logical_and": lambda a, b: tirx.And(a, b), "logical_or": lambda a, b: tirx.Or(a, b),
+    "logical_xor": lambda a, b: tirx.NE(a, b),
+    "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,
+    "bitwise_xor": lambda a, b: a ^ b,
+    "left_shift": lambda a, b: a << b, "right_shift": lambda a, b: a >> b,
+}  # fmt: skip
+
+
+def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
+    """The index into an operand of `shape` for an index of the (broadcast) result."""
+    if len(shape) == 0:
+        return ()
+    tail = index[len(index) - len(shape):]
+    # identity is kept where nothing is broadcast, so that reads are recognised as equal
+    return tuple(0 if n == 1 else i for i, n in zip(tail, shape))
+
+
+def elementwise(op: Op, fn: Callable[..., Any], inputs: list[Value], shape: tuple[int, ...],
+                dtype: str) -> Value:
+    """A value that applies `fn` to the elements of broadcast operands."""
+
+    def at(body: Body, index: Index) -> Any:
+        return fn(*(body.read(v, broadcast(index, v.shape)) for v in inputs))
+
+    if op.kind in REPEATS:
+        for v in inputs:
+            v.readers += 1
+    main = next((v for v in inputs if v.push and v.shape == shape), None)
+    same = [v for v in inputs if v.shape == shape]
+    layout = next((v.layout for v in same if v.layout.blocked), PLAIN)
+    return Value(shape, dtype, at, layout=layout, push=main.push if main else None)
+
+
+def clip(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """clip(x, min, max) with scalars as `Lit`."""
+    low, high = (float(a.value) for a in op.args[1:3])  # type: ignore[union-attr]
+
+    def bound(x: Any) -> Any:
+        cast = float if "float" in dtype else int
+        lower = x if low == float("-inf") else tirx.max(x, tirx.const(cast(low), dtype))
+        return lower if high == float("inf") else tirx.min(lower, tirx.const(cast(high), dtype))
+
+    return elementwise(op, bound, inputs[:1], shape, dtype)
+
+
+def astype(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """astype(x): numpy's conversion; to bool it is x != 0."""
+
+    def convert(x: Any) -> Any:
+        source = vecmath.dtype_of(x)
+        if source == dtype:
+            return x
+        return tirx.NE(x, tirx.const(0, source)) if dtype == "bool" else tirx.Cast(dtype, x)
+
+    return elementwise(op, convert, inputs, shape, dtype)
+
+
+def where(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """where(condition, x, y), all operands broadcast."""
+    return elementwise(op, lambda c, a, b: tirx.Select(c, a, b), inputs, shape, dtype)
+
+
+def leaky(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """leakyrelu(x; alpha)."""
+    alpha = float(op.attr("alpha", 0.01))  # type: ignore[arg-type]
+    return elementwise(op, lambda x: tirx.Select(x > _c(0, x), x, x * _c(alpha, x)), inputs, shape,
+                       dtype)
+
+
+def prelu(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """prelu(x, slope; axis): slope is a vector along the axis, or one element."""
+    axis = int(op.attr("axis", 1)) % len(shape)  # type: ignore[arg-type]
+    data, slope = inputs
+    data.readers += 1
+
+    def at(body: Body, index: Index) -> Any:
+        x = body.read(data, index)
+        place = (0 if slope.shape == (1,) else index[axis],)
+        return tirx.Select(x > _c(0, x), x, x * body.read(slope, place))
+
+    return Value(shape, dtype, at)
+
+
+def softplus(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
+    """softplus(x; beta, threshold)."""
+    return elementwise(op, lambda x: _softplus(x, op), inputs, shape, dtype)
+
+
+SPECIAL: Mapping[str, Callable[[Op, list[Value], tuple[int, ...], str], Value]] = {
+    "clip": clip, "astype": astype, "where": where, "nn.leakyrelu": leaky, "nn.prelu": prelu,
+    "nn.softplus": softplus,
+    "nn.dropout": lambda op, i, s, d: elementwise(op, lambda x: x, i, s, d),
+}  # fmt: skip
+
+
+def emit(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value | None:
+    """The value of a One-to-One op, or None if it is not one that is known here."""
+    if op.kind in UNARY:
+        return elementwise(op, UNARY[op.kind], inputs, shape, dtype)
+    if op.kind in BINARY and len(inputs) == 2:
+        return elementwise(op, BINARY[op.kind], inputs, shape, dtype)
+    special = SPECIAL.get(op.kind)
+    return special(op, inputs, shape, dtype) if special else None
+
+
+KINDS = frozenset(UNARY) | frozenset(BINARY) | frozenset(SPECIAL)

@@ -1,0 +1,93 @@
+"""Poolings: as a block's own heavy op, or as the tail of a convolution."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm import te, tirx
+
+from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS
+from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.movement import _both
+from tvm_dnnfusion.codegen.stages import NotLowerable, Stages, lowest
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.ecg.graph import Graph, Op
+
+
+def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
+    """nn.max_pool and nn.avg_pool, 1-D to 3-D; out-of-range taps are skipped, not padded."""
+    if op.attr("layout") not in PLAIN_LAYOUTS or op.attr("out_layout") != op.attr("layout"):
+        raise NotLowerable(f"{op.kind} in layout {op.attr('layout')}")
+    x = inputs[0]
+    shape = graph.tensors[op.output].dims
+    rank = len(shape) - 2
+    average = "avg" in op.kind
+    if average and op.attr("ceil_mode"):
+        raise NotLowerable(f"{op.kind} with ceil_mode: its divisor differs at the border")
+    tail = stages.kind in ("conv", "dwconv")
+    if tail:
+        # the epilogue of the convolution, which the pooling reads strip by strip
+        x = stages.hold(x, "mid", x.layout)
+        stages.kind = "convpool"
+    else:
+        stages.anchor("pool")
+        x = stages.resident(x) if not x.resident else x
+    layout = _layout(x, shape, stages)
+    stage = compute(stages.name("pool" if tail else "anchor"), layout.shape(shape),
+                    _taps(op, x, layout, rank, average), op.ints("pool_size"),
+                    te.sum if average else te.max)
+    out = load(stage, shape, layout)
+    out.push = lambda body, i: layout.logical(i)
+    return _mean(op, out, x, rank) if average else out
+
+
+def _layout(x: Value, shape: tuple[int, ...], stages: Stages) -> Layout:
+    return x.layout if x.layout.blocked and x.layout.axis == 1 else PLAIN
+
+
+def _taps(op: Op, x: Value, layout: Layout, rank: int, average: bool) -> Any:
+    stride, dilation = op.ints("strides"), op.ints("dilation")
+    before = op.ints("padding")[:rank]
+
+    def expr(body: Body, i: Index) -> Any:
+        place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
+        inside: Any = True
+        where = []
+        for o, s, k, d, b, n in zip(place[2:], stride, taps, dilation, before, x.shape[2:]):
+            at = body.simplify(o * s + k * d - b)
+            where.append(at)
+            if body.analyzer.can_prove(at >= 0) is False:
+                inside = _both(inside, at >= 0)
+            if body.analyzer.can_prove(at < n) is False:
+                inside = _both(inside, at < n)
+        other = tirx.const(0, x.dtype) if average else lowest(x.dtype)
+        return body.where(inside, lambda: body.read(x, (*place[:2], *where)), lambda: other)
+
+    return expr
+
+
+def _mean(op: Op, total: Value, x: Value, rank: int) -> Value:
+    """The sum of the taps divided by their number: all of them, or those inside the input."""
+    size, before = op.ints("pool_size"), op.ints("padding")[:rank]
+    stride, dilation = op.ints("strides"), op.ints("dilation")
+    whole = 1
+    for k in size:
+        whole *= k
+    fixed = bool(op.attr("count_include_pad")) or not any(op.ints("padding"))
+    if not fixed and any(d != 1 for d in dilation):
+        raise NotLowerable(f"{op.kind}: dilation with padding that does not count")
+
+    def at(body: Body, index: Index) -> Any:
+        value = body.read(total, index)
+        if fixed:
+            return value * tirx.const(1.0 / whole, total.dtype)
+        count: Any = 1
+        for o, s, k, b, n in zip(index[2:], stride, size, before, x.shape[2:]):
+            first = o * s - b
+            count = count * (tirx.min(first + k, n) - tirx.max(first, 0))
+        return value / tirx.Cast(total.dtype, count)
+
+    return Value(total.shape, total.dtype, at, layout=total.layout, push=total.push)
+
+
+KINDS = {f"nn.{k}_pool{d}d": pooling for k in ("max", "avg") for d in (1, 2, 3)}

@@ -1,0 +1,154 @@
+"""The stages of a block under construction: what is computed once and read by others.
+
+A stage is a te.Tensor; its name says its role, and schedules find it by that name:
+
+    pad*     an operand laid out for the anchor: padding and prologue applied
+    pack*    an operand of a matmul that is not a constant, packed for the register tile
+    anchor   the convolution, matmul or pooling, in the shape of its register tiles
+    mid      the epilogue between a convolution and the pooling that follows it
+    part*    vector-wide partial results of a reduction,  red* its result
+    hold*    a row that several stages read
+    out*     an output of the kernel
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from tvm import te, tirx
+
+from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
+from tvm_dnnfusion.devices.spec import DeviceSpec
+
+
+class NotLowerable(Exception):
+    """The block has a form that no template covers; it is lowered in the plain way."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """A constant in the form in which a kernel reads it: packed at compile time."""
+
+    name: str
+    data: np.ndarray
+
+
+@dataclass
+class Stages:
+    """Collects the arguments and stages of one kernel."""
+
+    device: DeviceSpec
+    kind: str = "map"
+    arguments: list[tuple[str | Packed, Any]] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    anchored: bool = False
+
+    def name(self, role: str) -> str:
+        """A fresh stage name: pad0, pad1, ..."""
+        k = self.counts.get(role, 0)
+        self.counts[role] = k + 1
+        return f"{role}{k}"
+
+    def argument(self, source: str | Packed, shape: tuple[int, ...], dtype: str) -> Any:
+        """A kernel argument."""
+        tensor = te.placeholder(shape, dtype, f"p{len(self.arguments)}")
+        self.arguments.append((source, tensor))
+        return tensor
+
+    def hold(self, value: Value, role: str = "hold", layout: Layout = PLAIN) -> Value:
+        """The value as a stage of its own."""
+        stage = store(self.name(role), value, layout)
+        out = load(stage, value.shape, layout)
+        out.readers, out.push = value.readers, value.push
+        return out
+
+    def resident(self, value: Value) -> Value:
+        """The value, held if a read of it is more than a load."""
+        return value if value.resident else self.hold(value)
+
+    def anchor(self, kind: str) -> None:
+        """Declare the block's heavy op. Raises NotLowerable if it has one already."""
+        if self.anchored:
+            raise NotLowerable(f"a second heavy op ({kind}) after {self.kind}")
+        self.anchored, self.kind = True, kind
+
+    def reduce(
+        self,
+        value: Value,
+        axes: tuple[int, ...],
+        combine: Callable[..., Any],
+        identity: Callable[[str], Any],
+        role: str = "red",
+    ) -> Value:
+        """Fold axes of a value: [.., n, ..] -> [.., 1, ..], as one stage or two.
+
+        Where the innermost axis is folded, lane-wise partial results come first, so that the loop
+        over it is a vector loop: part[r, l] = fold_k x[r, k * lanes + l]; red[r] = fold_l part[r, l].
+        """
+        if self.kind == "map":
+            self.kind = "rows"
+        shape, last = value.shape, len(value.shape) - 1
+        kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
+        lanes = self.device.lanes(value.dtype if value.dtype != "bool" else "int8")
+        if last in axes and not value.layout.blocked and shape[last] >= 2 * lanes:
+            return self._reduce_lanes(value, axes, kept, lanes, combine, identity, role)
+        layout = value.layout if value.layout.blocked and value.layout.axis not in axes else PLAIN
+        extents = tuple(shape[a] for a in axes)
+
+        def expr(body: Body, index: Index) -> Any:
+            place, folded = index[: -len(axes)], index[-len(axes):]
+            logical = list(layout.logical(tuple(place)))
+            for a, i in zip(axes, folded):
+                logical[a] = i
+            return body.read(value, tuple(logical))
+
+        stage = compute(self.name(role), layout.shape(kept), expr, extents, combine)
+        return load(stage, kept, layout)
+
+    def _reduce_lanes(self, value: Value, axes: tuple[int, ...], kept: tuple[int, ...], lanes: int,
+                      combine: Callable[..., Any], identity: Callable[[str], Any],
+                      role: str) -> Value:
+        n = value.shape[-1]
+        chunks = -(-n // lanes)
+        others = tuple(a for a in axes if a != len(value.shape) - 1)
+        extents = (*(value.shape[a] for a in others), chunks)
+
+        def partial(body: Body, index: Index) -> Any:
+            place = list(index[: len(kept)])
+            for a, i in zip(others, index[len(kept) + 1 :]):
+                place[a] = i
+            k = index[-1] * lanes + index[len(kept)]
+            place[-1] = k
+            if n % lanes == 0:
+                return body.read(value, tuple(place))
+            return body.where(k < n, lambda: body.read(value, tuple(place)),
+                              lambda: identity(value.dtype))
+
+        part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
+        stage = compute(self.name(role), kept,
+                        lambda body, index: part(*index), (lanes,), combine)
+        return load(stage, kept)
+
+
+def zero(dtype: str) -> Any:
+    """Identity of sums."""
+    return tirx.const(0, dtype)
+
+
+def lowest(dtype: str) -> Any:
+    """Identity of maxima."""
+    return te.min_value(dtype)
+
+
+def highest(dtype: str) -> Any:
+    """Identity of minima."""
+    return te.max_value(dtype)
+
+
+def one(dtype: str) -> Any:
+    """Identity of products."""
+    return tirx.const(1, dtype)

@@ -1,0 +1,151 @@
+"""Values inside a block, as functions from a logical index to an expression.
+
+Fused code generation (DNNFusion, PLDI'21, section 4.4) as one idea: an op does not make a buffer, it
+makes a `Value` that can be asked for the element at an index. A chain of One-to-One, Reorganize,
+Shuffle and One-to-Many ops is then a composition of functions, and the index maps of Reorganize and
+Shuffle vanish into the indices at the loads. The common sub-trees of the paper's data-flow tree are
+computed once per element: a value with several readers is bound to a variable at its first read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+from tvm import te, tirx
+
+from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+
+Index = tuple[Any, ...]
+
+
+class Body:
+    """The expression under construction for one element: bound variables and what is known.
+
+    Reads are remembered by the identity of value and index, so a value that is read twice at one
+    index yields one variable. Variables bound under a condition are visible only there, because
+    their loads may be out of bounds elsewhere.
+    """
+
+    def __init__(self, extents: dict[Any, int]):
+        self.analyzer = tvm.sym.Analyzer()
+        for var, extent in extents.items():
+            self.analyzer.bind(var, tvm.ir.Range(0, extent))
+        self.known: list[dict[Any, Any]] = [{}]
+        self.lets: list[list[tuple[Any, Any]]] = [[]]
+        self.keep: list[Any] = []  # indices whose identity is a key must stay alive
+
+    def read(self, value: Value, index: Index) -> Any:
+        """The element of `value` at a logical index."""
+        key = (id(value), tuple(i if isinstance(i, int) else id(i) for i in index))
+        for scope in reversed(self.known):
+            if key in scope:
+                return scope[key]
+        expr = value.at(self, index)
+        if value.readers > 1 and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var)):
+            var = tvm.tirx.Var(f"v{len(self.keep)}", value.dtype)
+            self.lets[-1].append((var, expr))
+            expr = var
+        self.keep.append((value, index, expr))
+        self.known[-1][key] = expr
+        return expr
+
+    @contextmanager
+    def scope(self) -> Iterator[Callable[[Any], Any]]:
+        """A region that may not be executed; yields the function that closes an expression."""
+        self.known.append({})
+        self.lets.append([])
+        try:
+            yield lambda expr: _bind(self.lets[-1], expr)
+        finally:
+            self.known.pop()
+            self.lets.pop()
+
+    def close(self, expr: Any) -> Any:
+        """The finished expression, with its variables bound."""
+        return _bind(self.lets[0], expr)
+
+    def simplify(self, expr: Any) -> Any:
+        """The index expression simplified under the ranges of the loop variables."""
+        return expr if isinstance(expr, int) else self.analyzer.simplify(expr)
+
+    def where(self, condition: Any, then: Callable[[], Any], other: Callable[[], Any]) -> Any:
+        """`then()` where the condition holds, else `other()`; each is only evaluated in its case."""
+        cond = self.analyzer.simplify(condition) if not isinstance(condition, bool) else condition
+        if isinstance(cond, (bool, tirx.IntImm)):
+            return then() if bool(cond) else other()
+        with self.scope() as close:
+            yes = close(then())
+        with self.scope() as close:
+            no = close(other())
+        return tirx.if_then_else(cond, yes, no)
+
+
+def _bind(lets: list[tuple[Any, Any]], expr: Any) -> Any:
+    for var, value in reversed(lets):
+        expr = tirx.Let(var, value, expr)
+    return expr
+
+
+@dataclass(eq=False)
+class Value:
+    """A tensor inside a block: [shape] of dtype, element by element.
+
+    `readers` counts the ops and outputs that read it. `resident`: a read is a plain load, whatever
+    the index. `layout` is how the elements lie in memory, or would best be written. `push` maps an
+    index of the block's anchor (its heavy op) to the index of this value that depends on it, where
+    that is one to one.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    at: Callable[[Body, Index], Any] = field(repr=False)
+    readers: int = 0
+    resident: bool = False
+    layout: Layout = PLAIN
+    push: Callable[[Body, Index], Index] | None = field(default=None, repr=False)
+
+
+def load(tensor: Any, shape: tuple[int, ...], layout: Layout = PLAIN) -> Value:
+    """A value that lies in memory."""
+
+    def at(body: Body, index: Index) -> Any:
+        place = layout.index(index)
+        return tensor(*(body.simplify(i) for i in place))
+
+    return Value(shape, str(tensor.dtype), at, resident=True, layout=layout)
+
+
+def compute(
+    name: str,
+    shape: tuple[int, ...],
+    expr: Callable[[Body, Index], Any],
+    reduce: tuple[int, ...] = (),
+    combine: Callable[..., Any] | None = None,
+) -> Any:
+    """A stage: a te.Tensor of `shape`, element by `expr(body, index)`.
+
+    With `reduce`, further axes of those extents are appended to the index and folded by `combine`
+    (te.sum, te.max ...). The stage's block in TIR bears `name`.
+    """
+    axes = [te.reduce_axis((0, n), f"r{i}") for i, n in enumerate(reduce)]
+
+    def element(*index: Any) -> Any:
+        ranges = dict(zip(index, shape)) | {a.var: n for a, n in zip(axes, reduce)}
+        body = Body(ranges)
+        out = body.close(expr(body, (*index, *(a.var for a in axes))))
+        return combine(out, axis=axes) if combine is not None else out
+
+    return te.compute(shape, element, name=name)
+
+
+def store(name: str, value: Value, layout: Layout = PLAIN) -> Any:
+    """A stage that holds the value in a layout."""
+
+    def expr(body: Body, place: Index) -> Any:
+        return body.read(value, tuple(layout.logical(place)))
+
+    return compute(name, layout.shape(value.shape), expr)

@@ -1,0 +1,193 @@
+"""Devices by name: the machine at hand, generic CPUs, and what users register.
+
+Planners, layouts and schedules ask here for a `DeviceSpec`; a new device registers in the same way
+as those below. `host()` reads the system once per process.
+"""
+
+from __future__ import annotations
+
+import difflib
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
+
+from tvm_dnnfusion.devices import cpu, llvm
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.devices.threads import default_count
+
+HOST = "host"
+FLOPS_PER_CYCLE = {512: 32, 256: 32, 128: 16, 64: 4}
+"""Float32 operations per cycle and core, by vector bits: two fused multiply-adds of 256 bits (AVX2,
+and Zen 4's AVX-512), two of 128 (NEON). A lower bound: server cores with two 512-bit units do 64.
+Source: vendors' optimisation manuals."""
+
+
+class DeviceError(ValueError):
+    """No such device, or a target that no device stands for; the message lists what there is."""
+
+
+_REGISTERED: dict[str, DeviceSpec] = {}
+
+
+def register(spec: DeviceSpec) -> DeviceSpec:
+    """Add a device, or replace one of the same name, and return it.
+
+    Raises DeviceError for a name that is empty or taken by the host, and for sizes below one.
+    """
+    if not spec.name or spec.name == HOST:
+        raise DeviceError(f"a device cannot be named {spec.name!r}")
+    sizes = (spec.vector_bits, spec.vector_registers, spec.cores, spec.l1_bytes, spec.kernel_args)
+    if min(sizes) < 1:
+        raise DeviceError(f"device {spec.name}: vector unit, cores, L1 and arguments must be >= 1")
+    _REGISTERED[spec.name] = spec
+    return spec
+
+
+def names() -> tuple[str, ...]:
+    """Names that `get` knows, sorted, the host first."""
+    return (HOST, *sorted(_REGISTERED))
+
+
+def get(name: str) -> DeviceSpec:
+    """The device of that name; "host" is the machine at hand.
+
+    Raises DeviceError, with the names that exist and the closest of them.
+    """
+    if name == HOST:
+        return host()
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name == host().name:
+        return host()
+    close = difflib.get_close_matches(name, names(), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise DeviceError(f"no device named {name!r}{hint} Known: {', '.join(names())}")
+
+
+@lru_cache(maxsize=1)
+def host() -> DeviceSpec:
+    """The machine at hand, with as many cores as the library uses threads on it.
+
+    Its name says what it is ("znver4-amd-epyc"), so that measurements of two machines are kept
+    apart when profile databases are merged.
+    """
+    info, sizes = cpu.cpu_info(), cpu.caches()
+    mcpu = llvm.host_mcpu(info.arch, info.flags)
+    features = info.flags or llvm.cpu_features(mcpu, llvm.default_triple())
+    bits, registers = cpu.vector_unit(info.arch, features)
+    cores = default_count()[0]
+    target: dict[str, object] = {"kind": "llvm", "num-cores": cores}
+    if mcpu:
+        target["mcpu"] = mcpu
+    return DeviceSpec(
+        name=_slug(f"{mcpu or info.arch} {info.model.replace('unknown', '')}"),
+        kind="cpu",
+        vector_bits=bits,
+        vector_registers=registers,
+        cores=cores,
+        l1_bytes=sizes.l1_bytes,
+        l2_bytes=sizes.l2_bytes,
+        l3_bytes=sizes.l3_bytes,
+        peak_gflops=round(cores * cpu.max_ghz() * FLOPS_PER_CYCLE[bits], 1),
+        target=tuple(sorted(target.items())),
+    )
+
+
+def target_dict(spec: DeviceSpec) -> dict[str, object]:
+    """The target that TVM takes: `tvm.target.Target(target_dict(spec))`."""
+    return dict(spec.target)
+
+
+def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
+    """The device that a TVM target, as a dictionary, stands for.
+
+    The host where the target names the host's CPU, a registered device of that CPU otherwise, else
+    one made from what LLVM knows of the CPU, with `cpu.UNKNOWN_CACHES`. The result carries this
+    target and its `num-cores`.
+
+    Raises DeviceError for a kind of which no device is registered, and for an unknown CPU.
+    """
+    kind = str(target.get("kind", ""))
+    mcpu = str(target.get("mcpu", ""))
+    arch = cpu.arch_of(str(target.get("mtriple", "")) or _default_triple(mcpu))
+    base = _registered_for(kind, mcpu, arch)
+    if base is None and kind != "llvm":
+        raise DeviceError(
+            f"no device for targets of kind {kind!r}; register one. Known: {', '.join(names())}"
+        )
+    if base is None:
+        base = _from_llvm(target, mcpu, arch)
+    return _with_target(base, target)
+
+
+def _registered_for(kind: str, mcpu: str, arch: str) -> DeviceSpec | None:
+    """The host or a registered device whose target has this kind, CPU and architecture."""
+    candidates = (host(), *(_REGISTERED[n] for n in sorted(_REGISTERED)))
+    for spec in candidates:
+        own = target_dict(spec)
+        same_arch = cpu.arch_of(str(own.get("mtriple", "")) or _default_triple(mcpu)) == arch
+        if own.get("kind") == kind and own.get("mcpu", "") == mcpu and same_arch:
+            return spec
+    return None
+
+
+def _from_llvm(target: Mapping[str, object], mcpu: str, arch: str) -> DeviceSpec:
+    """A device made from the features of a CPU that nobody registered."""
+    triple = str(target.get("mtriple", "")) or _default_triple(mcpu)
+    if mcpu and not llvm.is_cpu(mcpu, triple):
+        raise DeviceError(f"target names the CPU {mcpu!r}, which LLVM does not know for {triple}")
+    features = llvm.cpu_features(mcpu, triple) if mcpu else frozenset()
+    bits, registers = cpu.vector_unit(arch, features | _mattr(target))
+    l1, l2, l3 = cpu.UNKNOWN_CACHES
+    name = _slug(mcpu or f"{arch} generic")
+    return DeviceSpec(name, "cpu", bits, registers, 1, l1, l2, l3)
+
+
+def _with_target(spec: DeviceSpec, target: Mapping[str, object]) -> DeviceSpec:
+    """The device under this target: its core count wins, its entries are kept."""
+    asked = target.get("num-cores")
+    cores = asked if isinstance(asked, int) and asked > 0 else spec.cores
+    peak = spec.peak_gflops * cores / spec.cores
+    entries = tuple(sorted((str(k), v) for k, v in target.items()))
+    return replace(spec, cores=cores, peak_gflops=round(peak, 1), target=entries)
+
+
+def _mattr(target: Mapping[str, object]) -> frozenset[str]:
+    """Features that a target adds: ["+avx2"] -> {"avx2"}."""
+    value = target.get("mattr")
+    given = value if isinstance(value, (list, tuple)) else ()
+    return frozenset(str(f)[1:] for f in given if str(f).startswith("+"))
+
+
+def _default_triple(mcpu: str) -> str:
+    """Triple that a target without one means."""
+    if mcpu.startswith("x86-64"):
+        return "x86_64-linux-gnu"
+    return llvm.default_triple() or platform.machine()
+
+
+def _slug(text: str) -> str:
+    plain = text.lower().replace("(r)", "").replace("(tm)", "")
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+
+
+def _generic(name: str, triple: str, bits: int, registers: int, cores: int, *kib: int) -> None:
+    """Register a CPU by LLVM's name; `kib` are L1, L2 and L3 in KiB."""
+    l1, l2, l3 = (size << 10 for size in kib)
+    target: dict[str, object] = {"kind": "llvm", "mcpu": name, "num-cores": cores}
+    if triple:
+        target["mtriple"] = triple
+    entries = tuple(sorted(target.items()))
+    register(DeviceSpec(name, "cpu", bits, registers, cores, l1, l2, l3, target=entries))
+
+
+# Caches: the smallest common configuration of each, from the vendors' technical reference manuals.
+_generic("x86-64-v2", "", 128, 16, 4, 32, 256, 8192)
+_generic("x86-64-v3", "", 256, 16, 4, 32, 256, 8192)
+_generic("x86-64-v4", "", 512, 32, 4, 32, 1024, 16384)
+_generic("cortex-a53", "aarch64-linux-gnu", 128, 32, 4, 32, 512, 0)
+_generic("cortex-a72", "aarch64-linux-gnu", 128, 32, 4, 32, 1024, 0)
+_generic("cortex-a76", "aarch64-linux-gnu", 128, 32, 4, 64, 256, 2048)
+_generic("neoverse-n1", "aarch64-linux-gnu", 128, 32, 4, 64, 1024, 32768)

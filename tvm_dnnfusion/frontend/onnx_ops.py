@@ -1,0 +1,151 @@
+"""Conversions of ONNX operators that take the place of TVM's own.
+
+TVM's importer writes some operators as TIR at once (`call_tir`), in which their meaning is lost
+to rewriting and planning, and some in a needlessly heavy form. `OVERRIDES` maps these to
+functions that give the Relax operator of the same meaning, or None to leave the node to TVM.
+
+    Pad, Clip, Tile, Einsum   call_tir               -> nn.pad, clip, tile, einsum
+    CumSum(reverse)           call_tir around cumsum -> flip, cumsum, flip
+    Sum, Max, Min, Mean       stack, then reduce     -> chain of add, maximum, minimum
+    Dropout (inference)       nn.dropout             -> its input
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import relax
+from tvm.ir import GenericConst
+
+
+@dataclass(frozen=True)
+class NodeView:
+    """One ONNX node as a converter sees it: operands (None where left out) and attributes."""
+
+    inputs: tuple[relax.Expr | None, ...]
+    attrs: dict[str, Any]
+    opset: int
+    outputs: int
+
+    def input(self, index: int) -> relax.Expr | None:
+        """Operand at a position, None where the node leaves it out."""
+        return self.inputs[index] if index < len(self.inputs) else None
+
+    def constant(self, index: int) -> np.ndarray | None:
+        """The operand's data if it is a constant."""
+        value = self.input(index)
+        return value.value.numpy() if isinstance(value, GenericConst) else None
+
+
+Converter = Callable[[NodeView], "relax.Expr | None"]
+
+
+def _clip(node: NodeView) -> relax.Expr | None:
+    """Bounds as attributes (opset < 11) or operands; NaN and a missing bound mean none."""
+    x = node.inputs[0]
+    dtype = str(x.ty.dtype)
+    if node.opset < 11:
+        bounds = [node.attrs.get("min"), node.attrs.get("max")]
+    else:
+        bounds = [node.constant(1), node.constant(2)]
+        if any(b is None and node.input(i) is not None for i, b in enumerate(bounds, start=1)):
+            return None
+    low, high = (None if b is None or np.isnan(b).any() else np.asarray(b).item() for b in bounds)
+    if low is not None and high is not None and low <= high:
+        return relax.op.clip(x, tvm.tirx.const(low, dtype), tvm.tirx.const(high, dtype))
+    if low is not None:
+        x = relax.op.maximum(x, relax.const(low, dtype))
+    return x if high is None else relax.op.minimum(x, relax.const(high, dtype))
+
+
+_PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+def _pad(node: NodeView) -> relax.Expr | None:
+    """[before..., after...] of the named axes -> (before, after) of every axis."""
+    x = node.inputs[0]
+    mode = _PAD_MODES.get(node.attrs.get("mode", b"constant").decode())
+    rank = x.ty.ndim
+    if node.opset < 11:
+        pads, value = node.attrs.get("pads"), node.attrs.get("value", 0.0)
+        axes: Any = range(rank)
+    else:
+        pads, fill, axes = node.constant(1), node.constant(2), node.constant(3)
+        if any(node.input(i) is not None and node.constant(i) is None for i in (2, 3)):
+            return None
+        value = 0.0 if fill is None else fill.item()
+        axes = range(rank) if axes is None else axes.tolist()
+    if mode is None or pads is None or rank < 0 or min(pads, default=0) < 0:
+        return None
+    widths = [0] * (2 * rank)
+    for i, axis in enumerate(axes):
+        widths[2 * (axis % rank)] = int(pads[i])
+        widths[2 * (axis % rank) + 1] = int(pads[i + len(axes)])
+    return relax.op.nn.pad(x, widths, mode, float(value))
+
+
+def _tile(node: NodeView) -> relax.Expr | None:
+    repeats = node.constant(1)
+    return None if repeats is None else relax.op.tile(node.inputs[0], repeats.tolist())
+
+
+def _einsum(node: NodeView) -> relax.Expr | None:
+    """Only with an explicit result and no ellipsis: what Relax infers shapes for."""
+    equation = node.attrs["equation"].decode().replace(" ", "")
+    if "->" not in equation or "." in equation:
+        return None
+    return relax.op.einsum(list(node.inputs), equation)
+
+
+def _cumsum(node: NodeView) -> relax.Expr | None:
+    """Only the reversed form; TVM's own converter gives an operator for the other."""
+    axis = node.constant(1)
+    if axis is None or not node.attrs.get("reverse", 0):
+        return None
+    at = axis.item()
+    flipped = relax.op.flip(node.inputs[0], at)
+    total = relax.op.cumsum(flipped, at, exclusive=bool(node.attrs.get("exclusive", 0)))
+    return relax.op.flip(total, at)
+
+
+def _dropout(node: NodeView) -> relax.Expr | None:
+    """Identity, with a mask that keeps everything, unless it trains."""
+    training = node.constant(2)
+    if node.input(2) is not None and (training is None or bool(training)):
+        return None
+    x = node.inputs[0]
+    if node.outputs == 1:
+        return x
+    return relax.Tuple([x, relax.op.ones_like(x, "bool" if node.opset >= 10 else None)])
+
+
+def _chain(op: Callable[..., relax.Expr]) -> Converter:
+    def convert(node: NodeView) -> relax.Expr:
+        return functools.reduce(op, node.inputs)
+
+    return convert
+
+
+def _mean(node: NodeView) -> relax.Expr:
+    total = functools.reduce(relax.op.add, node.inputs)
+    return relax.op.divide(total, relax.const(len(node.inputs), str(node.inputs[0].ty.dtype)))
+
+
+OVERRIDES: dict[str, Converter] = {
+    "Clip": _clip,
+    "CumSum": _cumsum,
+    "Dropout": _dropout,
+    "Einsum": _einsum,
+    "Max": _chain(relax.op.maximum),
+    "Mean": _mean,
+    "Min": _chain(relax.op.minimum),
+    "Pad": _pad,
+    "Sum": _chain(relax.op.add),
+    "Tile": _tile,
+}
+"""ONNX operator -> its conversion."""

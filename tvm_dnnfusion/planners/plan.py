@@ -1,0 +1,70 @@
+"""A fusion plan as data: blocks of ops, and a reason for every edge that was not fused.
+
+Every planner returns a `Plan`; it can be written as JSON, read, and applied again. The plan names
+ops by `Op.name` of the rewritten graph, whose `fingerprint` it carries.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from tvm_dnnfusion.ecg.mapping import MappingType
+
+
+class Reason(enum.Enum):
+    """Why two ops were, or were not, put in one block. A closed set: a test fails on others."""
+
+    FUSED_GREEN = "fused: legal and profitable by table 3"
+    FUSED_PROFIT = "fused: measured or estimated faster together"
+    RED = "table 3 forbids the pair"
+    NOT_CONVEX = "a path leaves the block and comes back"
+    BARRIER = "one of them is a barrier"
+    ESCAPES = "the intermediate result is needed elsewhere in a way one kernel cannot give"
+    KERNEL_ARGS = "the kernel would take more buffers than the device allows"
+    DTYPE = "the block would mix element types that its schedule cannot"
+    TOO_HEAVY = "the kernel would need more registers or code than the device's limit"
+    NO_PROFIT = "measured or estimated slower together"
+    BETTER_AS_EPILOGUE = "the producer's kernel takes the op for free; the consumer's would not"
+    TAKEN = "one of them already belonged to another block"
+    BASELINE = "the baseline planner does not fuse this pair"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeDecision:
+    """One edge of the graph, and what was decided of it.
+
+    `numbers` are the figures behind the reason, as (name, value), e.g. ("fused_us", 12.5);
+    `source` says where figures came from: "table", "database", "measured" or "analytic".
+    """
+
+    producer: str
+    consumer: str
+    fused: bool
+    reason: Reason
+    numbers: tuple[tuple[str, float], ...] = ()
+    source: str = "table"
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Ops that become one kernel, in topological order.
+
+    `mapping` is the accumulated mapping type (None: a barrier, left to TVM as it is).
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    mapping: MappingType | None
+    seed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A partition of the graph's ops into blocks, in execution order."""
+
+    planner: str
+    fingerprint: str
+    blocks: tuple[Block, ...]
+    decisions: tuple[EdgeDecision, ...]
+    device: str = ""

@@ -1,0 +1,121 @@
+"""Export and merge of profile databases: JSON lines out, JSON lines or databases in.
+
+Rows are checked on the way in: a row whose key is not the hash of what it says is refused, so that
+an edited file cannot poison a database. Of two rows with one key the newer is kept.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from tvm_dnnfusion.profile.database import ProfileDB, ProfileError, read_entries
+from tvm_dnnfusion.profile.keys import entry_key
+from tvm_dnnfusion.profile.records import Entry
+
+_SQLITE_MAGIC = b"SQLite format 3\0"
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """What a merge did: rows added, replaced by newer ones, kept as newer than what came."""
+
+    added: int
+    replaced: int
+    kept: int
+
+
+def export(db: ProfileDB, path: Path | str) -> int:
+    """Write all rows as JSON lines in order of their keys, whole or not at all.
+
+    Returns the number of rows. The same rows give the same bytes.
+    """
+    rows = db.entries()
+    target = Path(path)
+    try:
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    except OSError as error:
+        raise ProfileError(f"cannot write {target}: {error}") from error
+    try:
+        with os.fdopen(handle, "wb") as out:
+            for row in rows:
+                out.write(msgspec.json.encode(row) + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return len(rows)
+
+
+def merge(db: ProfileDB, source: Path | str) -> MergeReport:
+    """Add the rows of another database or of a file of JSON lines, in one transaction.
+
+    Raises ProfileError, and changes nothing, where the source is absent or a row is not valid.
+    """
+    path = Path(source)
+    if not path.is_file():
+        raise ProfileError(f"no such file: {path}")
+    if path.resolve() == db.path.resolve():
+        raise ProfileError(f"{path} cannot be merged with itself")
+    incoming = _from_database(path) if _is_sqlite(path) else _from_lines(path)
+    taken: dict[str, Entry] = {}
+    added = replaced = kept = 0
+    for row in incoming:
+        present = taken.get(row.key) or db.get(row.key)
+        if present is not None and present.when >= row.when:
+            kept += 1
+            continue
+        added += present is None
+        replaced += present is not None
+        taken[row.key] = row
+    db.put_all(tuple(taken.values()))
+    return MergeReport(added, replaced, kept)
+
+
+def check(entry: Entry) -> str | None:
+    """What is wrong with a row, or None."""
+    if entry.key != entry_key(entry.block, entry.device, entry.threads, entry.schedule):
+        return "its key is not the hash of its block, device, threads and schedule"
+    if not (math.isfinite(entry.latency_us) and entry.latency_us > 0):
+        return f"its latency is {entry.latency_us} us"
+    if entry.threads < 1 or entry.samples < 1 or not entry.spread >= 0:
+        return "threads and samples must be at least 1, the spread not negative"
+    return None
+
+
+def _is_sqlite(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+
+
+def _from_database(path: Path) -> Iterable[Entry]:
+    for at, row in enumerate(read_entries(path), 1):
+        yield _checked(row, f"{path}, row {at}")
+
+
+def _from_lines(path: Path) -> Iterable[Entry]:
+    decoder = msgspec.json.Decoder(Entry, strict=True)
+    with path.open("rb") as file:
+        for at, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = decoder.decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                raise ProfileError(f"{path}, line {at}: {error}") from error
+            yield _checked(row, f"{path}, line {at}")
+
+
+def _checked(entry: Entry, where: str) -> Entry:
+    wrong = check(entry)
+    if wrong is not None:
+        raise ProfileError(f"{where}: {wrong}")
+    return entry

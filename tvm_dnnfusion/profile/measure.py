@@ -1,0 +1,164 @@
+"""Latency of one kernel or one small module, robustly.
+
+Warm-up, then samples of some milliseconds each until their spread is small, within a wall limit.
+Data stays in cache between runs, as it does between the kernels of a model.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tvm_dnnfusion.devices.threads import ThreadReport, call_with
+from tvm_dnnfusion.profile.arrays import random_array
+from tvm_dnnfusion.profile.records import Measurement
+
+_SYMBOL = "measured_kernel"
+
+
+class MeasureError(RuntimeError):
+    """Something that cannot be measured: symbolic shapes, an argument that is not a tensor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long to measure.
+
+    Sampling ends when at least `min_samples` have a spread (interquartile range over median) of at
+    most `spread`, at `max_samples`, or after `wall_s` seconds. A sample is one timing of as many
+    calls as take `sample_us`: 2 ms is two hundred times what a thread pool takes to wake. The first
+    `warmup_us` are not counted.
+    """
+
+    spread: float = 0.05
+    min_samples: int = 7
+    max_samples: int = 60
+    sample_us: float = 2_000.0
+    warmup_us: float = 20_000.0
+    wall_s: float = 3.0
+
+
+def sample(
+    run: Callable[[int], float],
+    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    clock: Callable[[], float] = time.monotonic,
+) -> Measurement:
+    """Time `run(calls) -> microseconds per call` until the spread is small.
+
+    At least one sample is taken, however slow the kernel is. `spread` of a single sample is 0.
+    """
+    deadline = clock() + limits.wall_s
+    once = max(run(1), 1e-3)
+    warmup = int(min(limits.warmup_us / once, 10_000))
+    if warmup > 1 and clock() < deadline:
+        once = max(run(warmup), 1e-3)
+    calls = max(1, round(limits.sample_us / once))
+    times: list[float] = []
+    while not times or (len(times) < limits.max_samples and clock() < deadline):
+        times.append(run(calls))
+        if len(times) >= limits.min_samples and spread(times) <= limits.spread:
+            break
+    return Measurement(float(np.median(times)), spread(times), len(times))
+
+
+def spread(times: list[float]) -> float:
+    """Interquartile range over median."""
+    low, middle, high = np.percentile(times, (25, 50, 75))
+    return float((high - low) / middle) if middle > 0 else 0.0
+
+
+def measure_primfunc(
+    func: Any,
+    target: Mapping[str, object],
+    *,
+    threads: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    seed: int = 0,
+) -> Measurement:
+    """Build one PrimFunc and measure it on random inputs; indices are 0.
+
+    Raises MeasureError for symbolic shapes and for parameters that are not buffers.
+    """
+    import tvm
+
+    arrays = _random_arguments(func, seed)
+    built = tvm.compile(func.with_attr("global_symbol", _SYMBOL), target=_target(target))
+    library = built.jit()
+
+    def body(_: ThreadReport) -> Measurement:
+        device = tvm.cpu()
+        arguments = [tvm.runtime.tensor(a, device) for a in arrays]
+
+        def run(calls: int) -> float:
+            timer = library.time_evaluator(_SYMBOL, device, number=calls, repeat=1)
+            return float(timer(*arguments).results[0]) * 1e6
+
+        return sample(run, limits)
+
+    return call_with(threads, body)
+
+
+def measure_module(
+    mod: Any,
+    target: Mapping[str, object],
+    *,
+    entry: str = "main",
+    threads: int | None = None,
+    limits: Limits = Limits(),  # noqa: B008
+    seed: int = 0,
+) -> Measurement:
+    """Build a Relax module with TVM's default pipeline and measure its function `entry`.
+
+    Raises MeasureError for parameters with symbolic shapes or that are not tensors.
+    """
+    import tvm
+    from tvm import relax
+
+    arrays = _random_arguments(mod[entry], seed)
+    executable = tvm.compile(mod, target=_target(target))
+
+    def body(_: ThreadReport) -> Measurement:
+        device = tvm.cpu()
+        vm = relax.VirtualMachine(executable, device)
+        vm.set_input(entry, *(tvm.runtime.tensor(a, device) for a in arrays))
+
+        def run(calls: int) -> float:
+            timer = vm.time_evaluator("invoke_stateful", device, number=calls, repeat=1)
+            return float(timer(entry).results[0]) * 1e6
+
+        return sample(run, limits)
+
+    return call_with(threads, body)
+
+
+def _target(target: Mapping[str, object]) -> Any:
+    from tvm.target import Target
+
+    return target if isinstance(target, Target) else Target(dict(target))
+
+
+def _random_arguments(func: Any, seed: int) -> list[Any]:
+    """Random tensors for the parameters of a function, integers all 0."""
+    rng = np.random.default_rng(seed)
+    out: list[Any] = []
+    for param in func.params:
+        shape = static_shape(param.ty)
+        if shape is None:
+            raise MeasureError(f"parameter {param.name} has no static shape: {param.ty}")
+        out.append(random_array(shape, str(param.ty.dtype), rng, int_high=1))
+    return out
+
+
+def static_shape(kind: Any) -> tuple[int, ...] | None:
+    """Shape of a tensor or buffer type; None where it is symbolic, unknown or not a tensor."""
+    shape = getattr(kind, "shape", None)
+    if shape is None:
+        return None
+    try:
+        return tuple(int(d) for d in shape)
+    except (TypeError, ValueError):
+        return None

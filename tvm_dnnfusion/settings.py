@@ -1,0 +1,92 @@
+"""What the environment says: the only file of the library that reads environment variables.
+
+| variable          | meaning                                                                 |
+|-------------------|-------------------------------------------------------------------------|
+| DNNFUSION_THREADS | threads for running and measuring; wins over TVM_NUM_THREADS            |
+| TVM_NUM_THREADS   | TVM's own setting, honoured where DNNFUSION_THREADS is absent           |
+| DNNFUSION_CACHE   | folder of the profile database; default: the user's cache folder        |
+| DNNFUSION_DEBUG   | 0 quiet, 1 steps, 2 decisions, 3 also the IR after each step            |
+
+Nothing is kept: every call reads the environment anew, so tests and programs may change it.
+"""
+
+from __future__ import annotations
+
+import enum
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SettingsError(ValueError):
+    """An environment variable has a value that means nothing; the message names it."""
+
+
+class Debug(enum.IntEnum):
+    """How much is said while the library works; each step includes those before it."""
+
+    QUIET = 0
+    STEPS = 1
+    DECISIONS = 2
+    IR = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The environment's settings.
+
+    `threads` is None where nothing was asked for; `threads_source` names the variable.
+    """
+
+    threads: int | None
+    threads_source: str | None
+    cache: Path
+    debug: Debug
+
+
+def read(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings in force.
+
+    Raises
+    ------
+    SettingsError
+        Where a variable holds something other than what the table above allows.
+    """
+    env = os.environ if environ is None else environ
+    threads, source = _threads(env)
+    return Settings(threads=threads, threads_source=source, cache=_cache(env), debug=_debug(env))
+
+
+def export_threads(count: int) -> None:
+    """Tell TVM's thread pool of `count` threads; it looks only once, when it starts."""
+    os.environ["TVM_NUM_THREADS"] = str(count)
+
+
+def _threads(env: Mapping[str, str]) -> tuple[int | None, str | None]:
+    for name in ("DNNFUSION_THREADS", "TVM_NUM_THREADS"):
+        text = env.get(name, "").strip()
+        if not text:
+            continue
+        if not text.isdecimal() or int(text) < 1:
+            raise SettingsError(f"{name}={text!r}: expected a number of threads, 1 or more")
+        return int(text), name
+    return None, None
+
+
+def _cache(env: Mapping[str, str]) -> Path:
+    text = env.get("DNNFUSION_CACHE", "").strip()
+    if text:
+        return Path(text).expanduser()
+    base = env.get("XDG_CACHE_HOME", "").strip()
+    return (Path(base) if base else Path.home() / ".cache") / "tvm-dnnfusion"
+
+
+def _debug(env: Mapping[str, str]) -> Debug:
+    text = env.get("DNNFUSION_DEBUG", "").strip()
+    if not text:
+        return Debug.QUIET
+    names = ", ".join(f"{level.value} ({level.name.lower()})" for level in Debug)
+    if not text.isdecimal() or int(text) not in {level.value for level in Debug}:
+        raise SettingsError(f"DNNFUSION_DEBUG={text!r}: expected one of {names}")
+    return Debug(int(text))
