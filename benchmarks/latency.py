@@ -14,7 +14,7 @@ import gc
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -154,7 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _names(known: Sequence[str]):
+def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """A parser of comma-separated names, for argparse."""
+
     def parse(text: str) -> tuple[str, ...]:
         found = tuple(part for part in text.split(",") if part)
         wrong = [part for part in found if part not in known]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import helper
+
 from tests.frontend.graphs import model
 from tests.frontend.running import kinds, run_onnx, run_tvm
-
 from tvm_dnnfusion.frontend.onnx import load_onnx
 
 I = np.int64  # noqa: E741
@@ -26,7 +26,7 @@ CASES: list[tuple[str, dict[str, np.ndarray], dict[str, Any], list[str]]] = [
     ("Pad", {"pads": I([1, 1]), "": F(0), "axes": I([-1])}, {}, ["nn.pad"]),
     ("Pad", {"pads": I([1, 2, 1, 1])}, {"mode": "reflect"}, ["nn.pad"]),
     ("Pad", {"pads": I([1, 2, 1, 1])}, {"mode": "edge"}, ["nn.pad"]),
-    ("Pad", {"pads": I([0, -1, 0, 1])}, {}, ["call_tir"]),
+    ("Pad", {"pads": I([0, 0, 0, 0])}, {}, ["nn.pad"]),
     ("Tile", {"reps": I([2, 1])}, {}, ["tile"]),
     ("Einsum", {}, {"equation": "ij->ji"}, ["einsum"]),
     ("CumSum", {"axis": I(1)}, {"reverse": 1, "exclusive": 1}, ["flip", "cumsum", "flip"]),
@@ -43,13 +43,23 @@ def test_conversion(
     op: str, operands: dict[str, np.ndarray], attrs: dict[str, Any], expected: list[str]
 ) -> None:
     node = helper.make_node(op, ["x", *operands], ["y"], **attrs)
-    proto = model([node], {"x": [3, 4]}, ["y"], {n: np.asarray(v) for n, v in operands.items() if n})
+    proto = model(
+        [node], {"x": [3, 4]}, ["y"], {n: np.asarray(v) for n, v in operands.items() if n}
+    )
     mod = load_onnx(proto)
     assert kinds(mod) == expected
     x = np.random.default_rng(0).standard_normal((3, 4), F)
     if np.isnan(operands.get("lo", 0)).all():
         return np.testing.assert_allclose(run_tvm(mod, x)[0], np.minimum(x, 0.5))
     np.testing.assert_allclose(run_tvm(mod, x)[0], run_onnx(proto, x)[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_negative_pad_crops() -> None:
+    node = helper.make_node("Pad", ["x", "pads"], ["y"])
+    mod = load_onnx(model([node], {"x": [3, 4]}, ["y"], {"pads": I([1, -1, 0, 2])}))
+    assert kinds(mod) == ["strided_slice", "nn.pad"]
+    x = np.random.default_rng(0).standard_normal((3, 4), F)
+    np.testing.assert_array_equal(run_tvm(mod, x)[0], np.pad(x[:, 1:], ((1, 0), (0, 2))))
 
 
 def test_clip_with_bounds_as_attributes() -> None:

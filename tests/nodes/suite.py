@@ -63,7 +63,9 @@ def check(pipeline: str, jobs: int) -> int:
     missing = [name for name in names if name not in cases]
     results = run(cases, [name for name in names if name in cases], pipeline, jobs)
     bad = {name: r for name, r in results.items() if r.outcome is not Outcome.PASS}
-    print(f"TVM alone passes {len(names)} cases, {pipeline} passes {len(results) - len(bad)} of them")
+    print(
+        f"TVM alone passes {len(names)} cases, {pipeline} passes {len(results) - len(bad)} of them"
+    )
     for name, result in bad.items():
         print(f"  {name}: {result.outcome.value}: {result.text}")
     if missing:

@@ -16,13 +16,22 @@ def conv_add_relu(
     n = {k: prefix + k for k in ("x", "y", "w", "c", "e", "a", "r", "s")}
     tensors = {n[k]: Tensor(n[k], SHAPE, "float32") for k in n if k != "w"}
     tensors[n["w"]] = Tensor(n["w"], kernel, "float32")
-    conv = Op(prefix + "conv", "nn.conv2d", (Ref(n["x"]), Ref(n["w"])), (n["c"],),
-              attrs(padding=(1, 1, 1, 1)))
+    conv = Op(
+        prefix + "conv",
+        "nn.conv2d",
+        (Ref(n["x"]), Ref(n["w"])),
+        (n["c"],),
+        attrs(padding=(1, 1, 1, 1)),
+    )
     exp = Op(prefix + "exp", "exp", (Ref(n["y"]),), (n["e"],))
     add = Op(prefix + "add", "add", (Ref(n["c"]), Ref(n["e"])), (n["a"],))
     relu = Op(prefix + "relu", "nn.relu", (Ref(n["a"]),), (n["r"],))
-    clip = Op(prefix + "clip", "clip",
-              (Ref(n["r"]), Lit("float32", 0.0), Lit("float32", float("inf"))), (n["s"],))
+    clip = Op(
+        prefix + "clip",
+        "clip",
+        (Ref(n["r"]), Lit("float32", 0.0), Lit("float32", float("inf"))),
+        (n["s"],),
+    )
     head = (exp, conv) if swap else (conv, exp)
     data = {n["w"]: np.zeros(kernel, np.float32)}
     graph = Graph(tensors, (*head, add, relu, clip), (n["x"], n["y"]), (n["s"],), data)

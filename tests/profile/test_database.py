@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tvm_dnnfusion.profile import Entry, ProfileDB, ProfileError, entry_key
-from tvm_dnnfusion.profile.database import FORMAT, utc_now
+from tvm_dnnfusion.profile.database import utc_now
+from tvm_dnnfusion.profile.store import FORMAT
 
 
 def row(number: int, latency_us: float = 5.0, device: str = "d", when: str = "") -> Entry:

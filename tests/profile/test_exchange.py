@@ -36,7 +36,9 @@ def test_of_two_rows_the_newer_stays(db: ProfileDB, tmp_path: Path) -> None:
         other.put_all((row(1, 2.0, when=NEW), row(2, 2.0, when=OLD), row(3, 2.0)))
     assert merge(db, tmp_path / "other.sqlite") == MergeReport(1, 1, 1)
     assert {e.block: e.latency_us for e in db.entries()} == {
-        '{"n":1}': 2.0, '{"n":2}': 1.0, '{"n":3}': 2.0,
+        '{"n":1}': 2.0,
+        '{"n":2}': 1.0,
+        '{"n":3}': 2.0,
     }
 
 

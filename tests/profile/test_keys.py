@@ -50,9 +50,9 @@ def test_constant_data_does_not_matter_but_being_constant_does() -> None:
 def test_shapes_dtypes_attributes_and_kinds_matter() -> None:
     graph = conv_add_relu()
     wider = conv_add_relu(kernel=(8, 8, 1, 1))
-    half = replace(graph, tensors={
-        n: replace(t, dtype="float16") for n, t in graph.tensors.items()
-    })
+    half = replace(
+        graph, tensors={n: replace(t, dtype="float16") for n, t in graph.tensors.items()}
+    )
     conv = graph.ops[0]
     stride = replace(graph, ops=(replace(conv, attrs=attrs(strides=(2, 2))), *graph.ops[1:]))
     other = replace(graph, ops=(conv, replace(graph.ops[1], kind="tanh"), *graph.ops[2:]))
@@ -108,15 +108,16 @@ def test_infinite_attributes_are_valid_json() -> None:
 
 
 def test_the_key_does_not_depend_on_the_hash_seed() -> None:
-    code = (
-        "from tests.profile.test_keys import key, conv_add_relu; print(key(conv_add_relu('z')))"
-    )
+    code = "from tests.profile.test_keys import key, conv_add_relu; print(key(conv_add_relu('z')))"
     root = str(Path(__file__).parents[2])
     seen = {
         subprocess.run(
             [sys.executable, "-c", code],
             env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": root},
-            capture_output=True, text=True, check=True, timeout=60,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
         ).stdout.strip()
         for seed in ("1", "2")
     }
@@ -149,8 +150,12 @@ def shuffled_dags(draw: st.DrawFn) -> tuple[Graph, Graph]:
 
 def _dag(rows: list[tuple[str, tuple[str, ...]]], order: list[int], prefix: str) -> Graph:
     ops = tuple(
-        Op(f"{prefix}op{i}", rows[i][0], tuple(Ref(prefix + t) for t in rows[i][1]),
-           (f"{prefix}t{i}",))
+        Op(
+            f"{prefix}op{i}",
+            rows[i][0],
+            tuple(Ref(prefix + t) for t in rows[i][1]),
+            (f"{prefix}t{i}",),
+        )
         for i in order
     )
     inputs = (prefix + "in0", prefix + "in1")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 import tvm
 from tvm import relax
-from tvm.script import ir as I  # noqa: N812
-from tvm.script import relax as R  # noqa: N812
+from tvm.script import ir as I
+from tvm.script import relax as R
 
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.profile.measure import (

@@ -75,6 +75,8 @@ def test_only_reorganizing_blocks_are_views():
     ops = diamond().by_name
     assert is_view(Block("b", ("flat",), VIEW), ops)
     assert not is_view(Block("b", ("add", "flat"), VIEW), ops)
+    moved = {"m": op("m", "layout_transform", ("x",), VIEW)}
+    assert not is_view(Block("b", ("m",), VIEW), moved)
 
 
 def test_the_table_has_the_three_columns_for_every_row():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tvm_dnnfusion.ecg.builder import GraphBuilder
-from tvm_dnnfusion.ecg.graph import Lit
+from tvm_dnnfusion.ecg.graph import Graph, Lit, Op, Ref, Tensor
 from tvm_dnnfusion.ecg.mapping import MappingType
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.report.summary import (
@@ -51,10 +51,9 @@ def test_layers_that_rewriting_removed_are_listed_in_order():
 
 
 def test_a_barrier_says_why():
-    b = GraphBuilder()
-    x = b.input("x", ("n", 4))
-    b.output(b.op("nn.relu", x, name="r"))
-    found = summarise(extend(b.build())).by_name["r"]
+    tensors = {n: Tensor(n, ("n", 4), "float32") for n in ("x", "y")}
+    graph = Graph(tensors, (Op("r", "nn.relu", (Ref("x"),), ("y",)),), ("x",), ("y",))
+    found = summarise(extend(graph)).by_name["r"]
     assert (found.mapping, found.barrier) == (None, "SYMBOLIC_SHAPE")
     assert "not known at compile time" in found.why_barrier
 

@@ -78,13 +78,20 @@ def run(argv: Sequence[str]) -> Exit:
         with interrupts:
             result = app.main(list(argv), prog_name="dnnfusion", standalone_mode=False)
         return Exit(result) if isinstance(result, int) else Exit.OK
-    except BrokenPipeError:
-        # The reader has left (| head): nothing more can be said to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as left:
+        # click leaves with 1, which means something else here, when the reader has left (| head).
+        if not isinstance(left.__context__, BrokenPipeError):
+            raise
+        _discard_output()
         return Exit.OK
     except (Exception, KeyboardInterrupt) as error:
         # A Ctrl-C inside TVM comes back as an error of TVM's.
         return _report(KeyboardInterrupt() if interrupts.came else error, argv)
+
+
+def _discard_output() -> None:
+    """The reader has left (| head): what Python still holds for it goes nowhere, silently."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Interrupts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -130,16 +129,20 @@ def thread_count() -> Iterable[Line]:
 
 
 def compiler() -> Iterable[Line]:
-    """A C++ compiler, which links libraries."""
+    """What links libraries: a C++ compiler, or a bare linker."""
     from tvm.support import cc
 
+    from tvm_dnnfusion.runtime.errors import EnvironmentLackError
+    from tvm_dnnfusion.runtime.link import find_linker
+
+    try:
+        find_linker()
+    except EnvironmentLackError as error:
+        yield Line("compiler", State.FAIL, str(error),
+                   "install a C++ compiler (Debian: apt-get install g++), or set CXX")
+        return
     found = cc.get_cc()
-    path = shutil.which(str(found)) if found else None
-    if path:
-        yield Line("compiler", State.OK, path)
-    else:
-        yield Line("compiler", State.FAIL, "no C++ compiler: libraries cannot be linked",
-                   "install one (Debian: apt-get install g++), or set CXX")
+    yield Line("compiler", State.OK, str(found) if found else "no compiler; a bare linker serves")
 
 
 def trial_build() -> Iterable[Line]:
@@ -149,6 +152,7 @@ def trial_build() -> Iterable[Line]:
     from tvm import te
 
     from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.runtime.link import find_linker
 
     x = te.placeholder((64,), "float32", name="x")
     y = te.compute((64,), lambda i: x[i] + 1.0, name="y")
@@ -157,7 +161,7 @@ def trial_build() -> Iterable[Line]:
                         target=tvm.target.Target(registry.target_dict(registry.host())))
     with tempfile.TemporaryDirectory(prefix="dnnfusion-") as folder:
         path = str(Path(folder) / "lib.so")
-        built.export_library(path)
+        built.export_library(path, fcompile=find_linker())
         loaded = tvm.runtime.load_module(path)
         data = tvm.runtime.tensor(np.arange(64, dtype="float32"))
         out = tvm.runtime.tensor(np.zeros(64, "float32"))

@@ -80,9 +80,15 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
         return _depthwise(sizes, x, weight, data, lanes, stages)
     stages.anchor("conv")
     source = _source(sizes, x, lanes, stages)
-    per_group = sizes.out_channels // sizes.groups
-    if per_group % lanes == 0:
-        return _aligned(sizes, source, weight, data, lanes, stages)
+    return _regular(sizes, source, weight, data, lanes, stages)
+
+
+def _regular(sizes: ConvShape, source: Value, weight: Value, data: np.ndarray | None, lanes: int,
+             stages: Stages) -> Value:
+    """Blocks of half a vector are worth it where channels fill them; else blocks are padded."""
+    block = channel_block(sizes.out_channels // sizes.groups, lanes)
+    if 2 * block >= lanes:
+        return _aligned(sizes, source, weight, data, block, stages)
     return _unaligned(sizes, source, weight, data, lanes, stages)
 
 
@@ -258,8 +264,7 @@ def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Val
     lanes = stages.device.lanes(x.dtype)
     source = stages.hold(_spread(x, sizes, stride, before), "pad",
                          Layout(1, lanes) if sizes.channels % lanes == 0 else PLAIN)
-    form = _aligned if sizes.out_channels % lanes == 0 else _unaligned
-    return form(sizes, source, weight, np.ascontiguousarray(mirrored), lanes, stages)
+    return _regular(sizes, source, weight, np.ascontiguousarray(mirrored), lanes, stages)
 
 
 def _spread(x: Value, sizes: ConvShape, stride: Dims, before: Dims) -> Value:

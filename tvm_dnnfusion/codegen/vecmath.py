@@ -42,8 +42,9 @@ def exp(x: Any) -> Any:
 
 
 def _exp(x: Any) -> Any:
-    clipped = tirx.max(tirx.min(x, _f(88.3762626647949)), _f(-87.3365447504019))
-    scaled = tirx.floor(clipped * _f(_LOG2E) + _f(0.5))
+    clipped = tirx.max(tirx.min(x, _f(88.72283)), _f(-87.33654))
+    # 2**128 has no float32 form: the last half step is left to the polynomial
+    scaled = tirx.min(tirx.floor(clipped * _f(_LOG2E) + _f(0.5)), _f(127.0))
 
     def assemble(n: Any) -> Any:
         rest = clipped - n * _f(_LN2_HI) - n * _f(_LN2_LO)
@@ -53,7 +54,7 @@ def _exp(x: Any) -> Any:
         # min and max swallow NaN on some targets; the two ends keep libm's limits
         value = tirx.Select(x > _f(88.72283), tirx.const(float("inf"), "float32"), value)
         value = tirx.Select(x < _f(-87.33654), _f(0.0), value)
-        return tirx.Select(x != x, x, value)
+        return tirx.Select(tirx.isnan(x), x, value)
 
     return _let(scaled, assemble)
 

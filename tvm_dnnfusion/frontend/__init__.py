@@ -20,9 +20,7 @@ _TORCH_SUFFIX = ".pt2"
 _PIP_TORCH = "pip install torch"
 
 
-def load(
-    model: Any, shapes: Shapes | None = None, *, allow_symbolic: bool = False
-) -> tvm.IRModule:
+def load(model: Any, shapes: Shapes | None = None, *, allow_symbolic: bool = False) -> tvm.IRModule:
     """A Relax module of a model.
 
     Parameters

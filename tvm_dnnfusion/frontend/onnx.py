@@ -15,6 +15,7 @@ from pathlib import Path
 
 import onnx
 import onnx.inliner
+import onnx.version_converter
 import tvm
 from onnx.defs import onnx_opset_version
 from tvm import relax
@@ -29,11 +30,12 @@ from tvm_dnnfusion.frontend.errors import (
 from tvm_dnnfusion.frontend.onnx_file import read_model
 from tvm_dnnfusion.frontend.onnx_fold import fold_constants
 from tvm_dnnfusion.frontend.onnx_import import Importer, first_line
-from tvm_dnnfusion.frontend.relax_fold import fold_layout
+from tvm_dnnfusion.frontend.relax_fold import calls, fold_layout
 from tvm_dnnfusion.frontend.shapes import Shapes, resolve_shapes
 
 OLDEST_OPSET = 7
-"""Before opset 7 binary operators broadcast by an attribute that TVM does not read."""
+"""Before opset 7 binary operators broadcast by an attribute that TVM does not read: older models
+are converted first."""
 
 
 def load_onnx(
@@ -61,9 +63,9 @@ def load_onnx(
         One of its subclasses, which names what is wrong and the way out.
     """
     proto, source = _open(model)
-    opset = _opset(proto, source)
+    proto, opset = _with_opset(proto, source)
     resolved = resolve_shapes(proto.graph, shapes, source, allow_symbolic)
-    fixed = {n: list(s) for n, s in resolved.items() if all(isinstance(d, int) for d in s)}
+    fixed = {n: list(s) for n, s in resolved.items() if all(isinstance(d, int) and d for d in s)}
     importer = Importer(source, fold_constants(proto), fixed)
     mod = _import(importer, proto, opset, source)
     return clean_up(_named(mod, importer, proto.graph))
@@ -72,11 +74,11 @@ def load_onnx(
 def clean_up(mod: tvm.IRModule) -> tvm.IRModule:
     """Bring an imported module into the form that planning wants: names kept, constants folded."""
     mod["main"] = fold_layout(mod["main"])
-    passes = [
-        relax.transform.CanonicalizeBindings(),
-        relax.transform.FoldConstant(),
-        relax.transform.DeadCodeElimination(),
-    ]
+    passes = [relax.transform.Normalize(), relax.transform.CanonicalizeBindings()]
+    # FoldConstant writes a call of a function that it does not add when it meets this operator
+    if not calls(mod["main"], "relax.dynamic_strided_slice"):
+        passes.append(relax.transform.FoldConstant())
+    passes.append(relax.transform.DeadCodeElimination())
     return tvm.transform.Sequential(passes)(mod)
 
 
@@ -89,20 +91,16 @@ def _open(model: str | Path | onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
     return (onnx.inliner.inline_local_functions(proto) if proto.functions else proto), source
 
 
-def _opset(proto: onnx.ModelProto, source: str) -> int:
-    """Version of the default operator set, if it can be imported."""
-    convert = "Convert it with onnx.version_converter.convert_version(model, 17)"
+def _with_opset(proto: onnx.ModelProto, source: str) -> tuple[onnx.ModelProto, int]:
+    """The model, brought to the oldest opset that can be imported, and its opset."""
     found = [o.version for o in proto.opset_import if o.domain in ("", "ai.onnx")]
     if not found and any(node.domain in ("", "ai.onnx") for node in proto.graph.node):
         raise UnsupportedOpsetError(
-            source, "it names no operator set (opset_import): it is damaged or was cut off",
+            source,
+            "it names no operator set (opset_import): it is damaged or was cut off",
             "Export the model again",
         )
     version = int(found[0]) if found else onnx_opset_version()
-    if version < OLDEST_OPSET:
-        raise UnsupportedOpsetError(
-            source, f"opset {version} is older than {OLDEST_OPSET}, the first supported", convert
-        )
     if version > onnx_opset_version():
         raise UnsupportedOpsetError(
             source,
@@ -110,7 +108,17 @@ def _opset(proto: onnx.ModelProto, source: str) -> int:
             f"onnx {onnx.__version__} knows",
             "Update onnx, or export with an older opset",
         )
-    return version
+    if version >= OLDEST_OPSET:
+        return proto, version
+    try:
+        return onnx.version_converter.convert_version(proto, OLDEST_OPSET), OLDEST_OPSET
+    except Exception as err:
+        raise UnsupportedOpsetError(
+            source,
+            f"opset {version} is older than {OLDEST_OPSET}, and cannot be converted: "
+            f"{first_line(err)}",
+            "Export the model with a newer opset",
+        ) from err
 
 
 def _import(importer: Importer, proto: onnx.ModelProto, opset: int, source: str) -> tvm.IRModule:
@@ -128,7 +136,8 @@ def _import(importer: Importer, proto: onnx.ModelProto, opset: int, source: str)
         reason = err.reason if isinstance(err, InputError) else first_line(err)
         refused = f"onnx.checker refuses it: {complaint}; " if complaint else ""
         raise InvalidModelError(
-            source, f"{refused}the import fails: {reason}",
+            source,
+            f"{refused}the import fails: {reason}",
             "Export the model again, or mend it until onnx.checker.check_model accepts it",
         ) from err
     if complaint is not None:

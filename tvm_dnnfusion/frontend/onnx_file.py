@@ -132,7 +132,9 @@ def _load_external(file: Path, model: onnx.ModelProto) -> None:
         needed = (info.offset or 0) + (info.length or 0)
         if beside.is_file() and beside.stat().st_size >= needed:
             continue
-        state = f"has {beside.stat().st_size} bytes of {needed}" if beside.is_file() else "is missing"
+        state = (
+            f"has {beside.stat().st_size} bytes of {needed}" if beside.is_file() else "is missing"
+        )
         raise ExternalDataError(
             str(file),
             f"the weights of {tensor.name} are in {info.location}, which {state}",

@@ -25,7 +25,9 @@ weights are written)."""
 
 _NUMERIC = frozenset(
     getattr(onnx.TensorProto, name)
-    for name in "FLOAT DOUBLE FLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
+    for name in (
+        "FLOAT DOUBLE FLOAT16 BOOL INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64".split()
+    )
 )
 
 

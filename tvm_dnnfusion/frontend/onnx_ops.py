@@ -80,13 +80,25 @@ def _pad(node: NodeView) -> relax.Expr | None:
             return None
         value = 0.0 if fill is None else fill.item()
         axes = range(rank) if axes is None else axes.tolist()
-    if mode is None or pads is None or rank < 0 or min(pads, default=0) < 0:
+    if mode is None or pads is None or rank < 0:
         return None
     widths = [0] * (2 * rank)
     for i, axis in enumerate(axes):
         widths[2 * (axis % rank)] = int(pads[i])
         widths[2 * (axis % rank) + 1] = int(pads[i + len(axes)])
+    if min(widths, default=0) < 0:
+        if mode != "constant":
+            return None
+        x = _crop(x, [-min(width, 0) for width in widths])
+        widths = [max(width, 0) for width in widths]
     return relax.op.nn.pad(x, widths, mode, float(value))
+
+
+def _crop(x: relax.Expr, widths: list[int]) -> relax.Expr:
+    """What is left without the first and last elements: ONNX's meaning of a negative pad."""
+    axes = [axis for axis in range(len(widths) // 2) if any(widths[2 * axis : 2 * axis + 2])]
+    ends = [-widths[2 * a + 1] or np.iinfo(np.int64).max for a in axes]
+    return relax.op.strided_slice(x, axes, [widths[2 * a] for a in axes], ends)
 
 
 def _tile(node: NodeView) -> relax.Expr | None:

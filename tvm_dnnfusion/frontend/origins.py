@@ -44,13 +44,15 @@ def origins_of(expr: relax.Expr) -> Origins:
 
 
 def with_origins(expr: relax.Expr, *names: str) -> relax.Expr:
-    """The expression with these names; only calls and tuple items can carry them."""
+    """The expression with these names; calls, tuple items and branchings can carry them."""
     span = span_of(*names)
     if isinstance(expr, relax.Call):
         ty = getattr(expr, "ty", None)
         return relax.Call(expr.op, expr.args, expr.attrs, expr.ty_args, span, ty)
     if isinstance(expr, relax.TupleGetItem):
         return relax.TupleGetItem(expr.tuple_value, expr.index, span)
+    if isinstance(expr, relax.If):
+        return relax.If(expr.cond, expr.true_branch, expr.false_branch, span)
     return expr
 
 

@@ -162,7 +162,7 @@ class _Reader:
         self.env[binding.var] = outputs
         # an op is named as its first output: one name less to know when reading a plan
         name = (_flat(outputs) or (self.fresh(binding.var.name),))[0]
-        origins = origins_of(binding)
+        origins = origins_of(value)
         if args is not None and not any(isinstance(o, tuple) for o in outputs):
             kind = value.op.name.removeprefix("relax.")
             op = Op(name, kind, args, _flat(outputs), _attrs(value.attrs), origins,

@@ -42,7 +42,9 @@ def _fold(value: relax.Expr, known: dict[relax.Var, np.ndarray]) -> np.ndarray |
         return None
     if value.op.name == "relax.permute_dims":
         axes = value.attrs.axes
-        return np.ascontiguousarray(data.transpose(None if axes is None else [int(a) for a in axes]))
+        return np.ascontiguousarray(
+            data.transpose(None if axes is None else [int(a) for a in axes])
+        )
     return data.reshape([int(d) for d in shape.values])
 
 
@@ -50,3 +52,9 @@ def _data(value: relax.Expr, known: dict[relax.Var, np.ndarray]) -> np.ndarray |
     if isinstance(value, GenericConst) and str(value.ty.dtype) != "bfloat16":
         return value.value.numpy()
     return known.get(value) if isinstance(value, relax.Var) else None
+
+
+def calls(func: relax.Function, op: str) -> bool:
+    """Whether a binding of the function calls the operator."""
+    values = (b.value for block in func.body.blocks for b in block.bindings)
+    return any(isinstance(v, relax.Call) and getattr(v.op, "name", "") == op for v in values)

@@ -160,7 +160,9 @@ def _require_static(source: str, shapes: Mapping[str, tuple[int | str, ...] | No
     what = ", ".join(f"{n} {_text(d)}" for n, d in missing.items())
     flag = format_input_shapes({n: _example(d) for n, d in missing.items()})
     raise MissingShapeError(
-        source, f"no number for some dimensions of its inputs: {what}", f'Give them: {FLAG} "{flag}"'
+        source,
+        f"no number for some dimensions of its inputs: {what}",
+        f'Give them: {FLAG} "{flag}"',
     )
 
 

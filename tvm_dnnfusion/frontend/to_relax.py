@@ -56,7 +56,8 @@ class FunctionWriter:
         self.imported, self.graph = imported, graph
         self.builder = relax.BlockBuilder()
         self.env: dict[str, Any] = {}
-        self.added: dict[Any, Any] = {}  # functions that the new one calls
+        self.added: dict[str, Any] = {}  # functions that the new one calls, by name
+        self.globals: dict[str, Any] = {}
         self.pending: list[tuple[str, Callable[[], Any]]] = []
         self.pure = all(o.pure for n, o in imported.opaque.items() if n in graph.by_name)
 
@@ -80,7 +81,9 @@ class FunctionWriter:
         """Write the function and return the module. `result` gives the expression of an output."""
         name, old = self.imported.function, self.imported.module
         others = {gv: f for gv, f in old.functions.items() if gv.name_hint != name}
-        self.builder = relax.BlockBuilder(tvm.IRModule({**others, **self.added}))
+        self.builder = relax.BlockBuilder(tvm.IRModule(others))
+        for key, added in self.added.items():
+            self.globals[key] = self.builder.add_func(added, key)
         params = [var for var, _ in self.imported.params]
         with self.builder.function(name, params, attrs=dict(self.imported.attrs)):
             if self.pure:
@@ -113,7 +116,7 @@ class FunctionWriter:
         if opaque is not None and opaque.cast is not None:
             var = self.builder.match_cast(value, opaque.cast, name_hint=outputs[0])
         else:
-            value = with_origins(value, op.origins) if op else value
+            value = with_origins(value, *op.origins) if op and op.origins else value
             var = self.builder.emit(value, name_hint=_hint(outputs[0]))
         if isinstance(var.ty, relax.TupleType):
             for i, t in enumerate(outputs):

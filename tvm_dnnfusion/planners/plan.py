@@ -17,9 +17,11 @@ class Reason(enum.Enum):
 
     FUSED_GREEN = "fused: legal and profitable by table 3"
     FUSED_PROFIT = "fused: measured or estimated faster together"
+    FUSED_EXTENSION = "fused: table 3 forbids the pair, but one kernel does both strip by strip"
     RED = "table 3 forbids the pair"
     NOT_CONVEX = "a path leaves the block and comes back"
     BARRIER = "one of them is a barrier"
+    OWN_KERNEL = "one of them has a kernel of its own that takes no other op in"
     ESCAPES = "the intermediate result is needed elsewhere in a way one kernel cannot give"
     KERNEL_ARGS = "the kernel would take more buffers than the device allows"
     DTYPE = "the block would mix element types that its schedule cannot"

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from tvm_dnnfusion.profile.database import ProfileDB, ProfileError, read_entries
+from tvm_dnnfusion.profile.database import ProfileDB
 from tvm_dnnfusion.profile.keys import entry_key
 from tvm_dnnfusion.profile.records import Entry
+from tvm_dnnfusion.profile.store import ProfileError, read_entries
 
 _SQLITE_MAGIC = b"SQLite format 3\0"
 

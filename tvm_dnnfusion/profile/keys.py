@@ -67,9 +67,7 @@ def canonical_block(ops: Sequence[Op], graph: Graph) -> str:
             number[name] = made
             made += 1
         rows.append([op.kind, _attrs(op), args, [_type(graph, t) for t in op.outputs]])
-    escaping = sorted(
-        number[t] for op in order for t in op.outputs if _escapes(graph, t, inside)
-    )
+    escaping = sorted(number[t] for op in order for t in op.outputs if _escapes(graph, t, inside))
     inputs = [[*_type(graph, t), t in graph.constants] for t in outside]
     return json.dumps({"in": inputs, "ops": rows, "out": escaping}, separators=(",", ":"))
 

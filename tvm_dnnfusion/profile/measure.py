@@ -44,7 +44,7 @@ class Limits:
 
 def sample(
     run: Callable[[int], float],
-    limits: Limits = Limits(),  # noqa: B008  (frozen)
+    limits: Limits = Limits(),
     clock: Callable[[], float] = time.monotonic,
 ) -> Measurement:
     """Time `run(calls) -> microseconds per call` until the spread is small.
@@ -76,7 +76,7 @@ def measure_primfunc(
     target: Mapping[str, object],
     *,
     threads: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
     seed: int = 0,
 ) -> Measurement:
     """Build one PrimFunc and measure it on random inputs; indices are 0.
@@ -108,7 +108,7 @@ def measure_module(
     *,
     entry: str = "main",
     threads: int | None = None,
-    limits: Limits = Limits(),  # noqa: B008
+    limits: Limits = Limits(),
     seed: int = 0,
 ) -> Measurement:
     """Build a Relax module with TVM's default pipeline and measure its function `entry`.

@@ -24,11 +24,15 @@ class RuleLine:
 
 @dataclass(frozen=True, slots=True)
 class KernelTime:
-    """A kernel's share of one run: `name` is its block's, or TVM's own; `total_us` of all calls."""
+    """A kernel's share of one run: `name` is its block's, or TVM's own; `total_us` of all calls.
+
+    `note` says what kind of figure it is where it was not measured as such (a mean).
+    """
 
     name: str
-    calls: int
+    calls: float
     total_us: float
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from tvm_dnnfusion.report.summary import GraphSummary
 ADVICE: Mapping[Reason, str] = {
     Reason.FUSED_GREEN: "nothing to do",
     Reason.FUSED_PROFIT: "nothing to do",
+    Reason.FUSED_EXTENSION: "nothing to do",
+    Reason.OWN_KERNEL: "nothing: such an operator is one kernel by nature",
     Reason.RED: "no schedule keeps such a pair in one kernel; only rewriting one of the two into "
     "a simpler form (see `dnnfusion rules`) can bring them together",
     Reason.NOT_CONVEX: "fuse what lies between the two as well, or duplicate it, so that no path "

@@ -165,10 +165,11 @@ def _op_parts(op: OpSummary) -> Iterable[object]:
 def _bar(time: KernelTime, most: float, total: float) -> Markup:
     width = 100 * time.total_us / most if most else 0.0
     share = 100 * time.total_us / total if total else 0.0
-    calls = f", {time.calls} calls" if time.calls != 1 else ""
+    calls = f", {time.calls:g} calls" if time.calls != 1 else ""
+    note = tag("small", time.note) if time.note else None
     fill = tag("i", style=f"width:{width:.1f}%")
     text = f"{time_text(time.total_us)} ({share:.1f} %{calls})"
-    return tag("div", tag("span", fill, class_="track"), tag("span", text), class_="bar")
+    return tag("div", tag("span", fill, class_="track"), tag("span", text), note, class_="bar")
 
 
 def _edges(data: ReportData) -> Markup:

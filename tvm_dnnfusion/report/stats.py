@@ -120,13 +120,19 @@ def singletons(graph: GraphSummary) -> tuple[Block, ...]:
 
 def is_view(block: Block, ops: Mapping[str, OpSummary]) -> bool:
     """Whether the block only reorganises: the same bytes in the same order under another shape."""
-    return all(ops[name].mapping is MappingType.REORGANIZE for name in block.ops)
+    return all(
+        ops[name].mapping is MappingType.REORGANIZE and ops[name].kind not in MOVING
+        for name in block.ops
+    )
 
 
 def _computes_shapes(block: Block, ops: Mapping[str, OpSummary]) -> bool:
     """Ops on shapes (shape_of, ...) run in the virtual machine and are no kernels."""
     return all(ops[name].kind in SHAPE_KINDS for name in block.ops)
 
+
+MOVING = frozenset({"layout_transform"})
+"""Reorganising operators that write the bytes in another order all the same."""
 
 SHAPE_KINDS = frozenset({"match_cast", "shape_of", "shape_to_tensor", "tensor_to_shape", "size"})
 """Relax operators on shapes and types: the virtual machine does them without a kernel."""

@@ -1,0 +1,114 @@
+"""From a command's options to a compiled model: loading, planning and building in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvm_dnnfusion import settings
+from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.report.summary import GraphSummary, summarise
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.api import Compiled
+    from tvm_dnnfusion.runtime.module import Module
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What decides how a model is compiled: the options of `cli.options.building`."""
+
+    target: dict[str, object]
+    planner: str | None = None
+    plan_file: Path | None = None
+    no_rewrite: bool = False
+    no_reassociate: bool = False
+    database: Path | None = None
+    threads: int | None = None
+
+    @property
+    def planned(self) -> bool:
+        """Whether an option asks for something that only compiling can give."""
+        return bool(self.planner or self.plan_file or self.no_rewrite or self.no_reassociate)
+
+    def check(self) -> None:
+        """Refuse options that contradict each other."""
+        if self.planner is not None and self.plan_file is not None:
+            raise click.UsageError("--planner and --plan exclude each other: a plan is planned")
+        if self.no_rewrite and self.no_reassociate:
+            raise click.UsageError("--no-rewrite leaves --no-reassociate nothing to do")
+
+    def compile(self, module: Any, phases: Phases) -> Compiled:
+        """Compile an imported module; `phases` is told where the work stands."""
+        import tvm
+
+        from tvm_dnnfusion.api import compile as compile_module
+        from tvm_dnnfusion.report.plan_file import read_plan
+
+        self.check()
+        plan = None if self.plan_file is None else read_plan(self.plan_file)
+        return compile_module(
+            module,
+            tvm.target.Target(self.target),
+            planner=self.planner or "dnnfusion",
+            rewrite=self._rewrite(),
+            profile=self._profile(),
+            plan=plan,
+            threads=self.threads,
+            progress=phases,
+        )
+
+    def _rewrite(self) -> Any:
+        if self.no_rewrite or not self.no_reassociate:
+            return not self.no_rewrite
+        from tvm_dnnfusion.rewrite import RewriteOptions
+
+        return RewriteOptions(reassociate=False)
+
+    def _profile(self) -> Any:
+        """The profile database: the one named, else the cache's where there is one."""
+        from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
+
+        path = self.database or settings.read().cache / FILE_NAME
+        return ProfileDB(path) if self.database is not None or path.exists() else None
+
+
+def load_model(path: str, shapes: Shapes | None, *, allow_symbolic: bool = False) -> Any:
+    """The Relax module of a model file. Raises InputError, which says what is wrong with it."""
+    from tvm_dnnfusion.frontend import load
+
+    return load(path, shapes, allow_symbolic=allow_symbolic)
+
+
+def read_graph(path: str, shapes: Shapes | None, rewritten: bool) -> GraphSummary:
+    """The graph of a model file, as imported or after rewriting; nothing is built."""
+    from tvm_dnnfusion.ecg.metrics import extend
+    from tvm_dnnfusion.frontend.relax import from_relax
+
+    graph = from_relax(load_model(path, shapes, allow_symbolic=True)).graph
+    if not rewritten:
+        return summarise(extend(graph))
+    from tvm_dnnfusion.rewrite import RewriteOptions, rewrite
+
+    return summarise(extend(rewrite(graph, RewriteOptions()).graph), graph)
+
+
+def summary_of(compiled: Compiled) -> GraphSummary:
+    """The summary of the graph that was planned, with the layers that rewriting removed."""
+    from tvm_dnnfusion.ecg.metrics import extend
+
+    return summarise(extend(compiled.graph), compiled.source_graph)
+
+
+def module_of(compiled: Compiled, threads: int | None) -> Module:
+    """The compiled model as what is run, saved and measured."""
+    from tvm_dnnfusion.report.bundle import kernel_origins
+    from tvm_dnnfusion.runtime import Module, signature_of
+
+    origins = kernel_origins(summary_of(compiled), compiled.plan)
+    return Module(compiled.executable, signature_of(compiled.original), "main", origins, threads)

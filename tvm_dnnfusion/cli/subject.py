@@ -1,0 +1,68 @@
+"""What `run`, `bench` and `verify` work on: a saved library, or a model that is compiled first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of
+from tvm_dnnfusion.cli.progress import Phases
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.runtime.module import Module
+    from tvm_dnnfusion.runtime.signature import Signature
+
+FILL_MODES = ("random", "zeros", "ones")
+
+
+def is_saved(path: str) -> bool:
+    """Whether the path is a saved library rather than a model."""
+    return Path(path).is_dir() or Path(path).suffix == ".so"
+
+
+def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) -> Module:
+    """The library at the path, or the model there compiled."""
+    if not is_saved(path):
+        phases("import")
+        module = load_model(path, shapes)
+        return module_of(build.compile(module, phases), build.threads)
+    if shapes or build.planned:
+        raise click.UsageError(
+            f"{path} is a saved library: options on how to compile do not apply to it"
+        )
+    from tvm_dnnfusion.runtime import load
+
+    phases("load")
+    return load(path)
+
+
+def filling(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--inputs, --fill-mode and --seed."""
+    command = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                           help="Seed of random inputs.")(command)
+    command = click.option("--fill-mode", type=click.Choice(FILL_MODES), default="random",
+                           show_default=True, help="How inputs are made without --inputs.")(command)
+    return click.option(
+        "--inputs", "inputs_file", type=click.Path(path_type=Path), metavar="FILE.npz",
+        help="Inputs by name.",
+    )(command)
+
+
+def make_inputs(
+    signature: Signature, inputs_file: Path | None, fill_mode: str, seed: int
+) -> dict[str, Any]:
+    """Inputs from the file, or made. Raises InputsError where they do not fit."""
+    import numpy as np
+
+    from tvm_dnnfusion.runtime import load_inputs, random_inputs
+
+    if inputs_file is not None:
+        return load_inputs(inputs_file, signature)
+    made = random_inputs(signature, seed)
+    if fill_mode == "random":
+        return made
+    fill = np.zeros_like if fill_mode == "zeros" else np.ones_like
+    return {name: fill(array) for name, array in made.items()}

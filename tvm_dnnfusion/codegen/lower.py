@@ -1,0 +1,180 @@
+"""A planned graph becomes a module: one PrimFunc per block, and a Relax function that calls them.
+
+Blocks are lowered by templates (`block.py`), or in the plain way (`plain.py`) where no template
+covers them, or left as Relax ops where TVM has no TIR either. Each step down is recorded with its
+reason. Kernels that came out equal are kept once, under the name of the first block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+import tvm_ffi
+from tvm import relax
+
+from tvm_dnnfusion.codegen.block import Kernel, lower_block
+from tvm_dnnfusion.codegen.layout import Layout
+from tvm_dnnfusion.codegen.layouts import assign_layouts
+from tvm_dnnfusion.codegen.movement import VIEWS
+from tvm_dnnfusion.codegen.plain import lower_plain
+from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.frontend.relax import Imported
+from tvm_dnnfusion.frontend.to_relax import FunctionWriter
+from tvm_dnnfusion.planners.plan import Block, Plan
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The module, and how each block came into it.
+
+    `kinds` maps block names to the template ("conv", "rows" ...), "plain", "relax" (left as ops),
+    "view" (no kernel at all) or "barrier"; `reasons` says why a block has no template; `kernel_of`
+    names the PrimFunc that serves a block.
+    """
+
+    module: tvm.IRModule
+    kinds: Mapping[str, str]
+    reasons: Mapping[str, str]
+    kernel_of: Mapping[str, str]
+
+
+def lower(imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec) -> Lowered:
+    """Lower every block of a plan.
+
+    Parameters
+    ----------
+    imported : the bridge of the function, for barriers, parameters and the result's structure.
+    graph : the (rewritten) graph that the plan is of.
+    """
+    lowering = _Lowering(graph, plan, device)
+    kernels = lowering.kernels()
+    writer = FunctionWriter(imported, graph)
+    emitter = _Emitter(writer, graph)
+    for block in plan.blocks:
+        kernel = kernels.get(block.name)
+        if kernel is None:
+            for name in block.ops:
+                writer.op(graph.by_name[name])
+        else:
+            emitter.kernel(kernel)
+    module = writer.finish()
+    return Lowered(module, lowering.kinds, lowering.reasons, emitter.kernel_of)
+
+
+def is_view(ops: tuple[Op, ...]) -> bool:
+    """Whether a block only gives a tensor another shape, which takes no kernel."""
+    return all(op.kind in VIEWS for op in ops)
+
+
+@dataclass
+class _Lowering:
+    """Lowers blocks until the layouts between them suit all."""
+
+    graph: Graph
+    plan: Plan
+    device: DeviceSpec
+    kinds: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    plain: dict[str, None] = field(default_factory=dict)
+
+    def kernels(self) -> dict[str, Kernel]:
+        """Kernels by block name; blocks without an entry are emitted as Relax ops."""
+        blocks = [(b, tuple(self.graph.by_name[n] for n in b.ops)) for b in self.plan.blocks]
+        for block, ops in blocks:
+            self._classify(block, ops)
+        while True:
+            planned = tuple(ops for _, ops in blocks)
+            layouts = assign_layouts(planned, self.graph, self.device, frozenset(self.plain))
+            done: dict[str, Kernel] = {}
+            for block, ops in blocks:
+                if block.name in self.kinds and self.kinds[block.name] in ("barrier", "view", "relax"):
+                    continue
+                kernel = self._lower(block, ops, layouts)
+                if kernel is None:
+                    break  # it needs row-major neighbours: choose layouts anew
+                done[block.name] = kernel
+            else:
+                return done
+
+    def _classify(self, block: Block, ops: tuple[Op, ...]) -> None:
+        if any(op.barrier for op in ops) or block.mapping is None:
+            self.kinds[block.name] = "barrier"
+        elif is_view(ops):
+            self.kinds[block.name] = "view"
+        else:
+            return
+        self._force_plain(ops)
+
+    def _force_plain(self, ops: tuple[Op, ...]) -> None:
+        self.plain.update(dict.fromkeys(t for op in ops for t in (*op.inputs, *op.outputs)))
+
+    def _lower(self, block: Block, ops: tuple[Op, ...], layouts: dict[str, Layout]) -> Kernel | None:
+        if self.kinds.get(block.name) != "plain":
+            try:
+                kernel = lower_block(block.name, ops, self.graph, layouts, self.device)
+                self.kinds[block.name] = kernel.kind
+                return kernel
+            except NotLowerable as error:
+                self.reasons[block.name] = str(error)
+                self.kinds[block.name] = "plain"
+        touched = [t for op in ops for t in (*op.inputs, *op.outputs)]
+        disturbed = any(t in layouts for t in touched)
+        self._force_plain(ops)
+        if disturbed:
+            return None
+        try:
+            return lower_plain(block.name, ops, self.graph)
+        except (NotLowerable, tvm.error.InternalError, ValueError) as error:
+            self.reasons[block.name] += f"; plain: {str(error).strip().splitlines()[-1][:200]}"
+            self.kinds[block.name] = "relax"
+            return None
+
+
+@dataclass
+class _Emitter:
+    """Calls kernels from the Relax function; equal kernels are one function."""
+
+    writer: FunctionWriter
+    graph: Graph
+    seen: dict[int, list[tuple[Any, str]]] = field(default_factory=dict)
+    kernel_of: dict[str, str] = field(default_factory=dict)
+
+    def kernel(self, kernel: Kernel) -> None:
+        """Emit the call of a kernel."""
+        name = self._function(kernel)
+        self.kernel_of[kernel.name] = name
+        types = [relax.TensorType(layout.shape(self.graph.tensors[t].dims),
+                                  self.graph.tensors[t].dtype)
+                 for t, layout in zip(kernel.outputs, kernel.layouts)]
+
+        def call() -> Any:
+            args = [self._argument(s) for s in kernel.inputs]
+            gv = self.writer.globals[name]
+            return relax.call_tir(gv, relax.Tuple(args), types if len(types) > 1 else types[0])
+
+        self.writer.emit(kernel.outputs, call)
+
+    def _argument(self, source: str | Packed) -> Any:
+        if isinstance(source, str):
+            return self.writer.value(source)
+        return relax.const(tvm.runtime.tensor(source.data), str(source.data.dtype))
+
+    def _function(self, kernel: Kernel) -> str:
+        """The name of the function that serves a kernel: an equal one that is there, or its own."""
+        bare = kernel.func.without_attr("global_symbol").without_attr("dnnfusion.origins")
+        key = tvm_ffi.structural_hash(bare)
+        added = self.writer.added
+        for other, name in self.seen.get(key, []):
+            if tvm_ffi.structural_equal(other, bare):
+                old = added[name].attrs["dnnfusion.origins"]
+                both = [*old, *kernel.func.attrs["dnnfusion.origins"]]
+                added[name] = added[name].with_attr("dnnfusion.origins", both)
+                return name
+        added[kernel.name] = kernel.func
+        self.seen.setdefault(key, []).append((bare, kernel.name))
+        return kernel.name

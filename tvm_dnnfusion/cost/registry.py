@@ -1,0 +1,52 @@
+"""Costs by name. The built-in one registers in the same way as a user's:
+
+    @register_cost("mine")
+    def make(device: DeviceSpec) -> Cost: ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tvm_dnnfusion.cost.analytic import AnalyticCost
+from tvm_dnnfusion.cost.protocol import Cost
+from tvm_dnnfusion.devices.spec import DeviceSpec
+
+CostFactory = Callable[[DeviceSpec], Cost]
+_COSTS: dict[str, CostFactory] = {}
+
+
+class CostError(KeyError):
+    """No cost of that name; the message lists those that exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def register_cost(name: str) -> Callable[[CostFactory], CostFactory]:
+    """Decorator: make a cost known under a name. Raises ValueError when the name is taken."""
+
+    def add(factory: CostFactory) -> CostFactory:
+        if name in _COSTS:
+            raise ValueError(f"a cost named {name!r} is registered already")
+        _COSTS[name] = factory
+        return factory
+
+    return add
+
+
+def get_cost(name: str, device: DeviceSpec) -> Cost:
+    """The cost of that name for a device. Raises CostError with the names that exist."""
+    if name not in _COSTS:
+        raise CostError(f"no cost named {name!r}; known: {', '.join(cost_names())}")
+    return _COSTS[name](device)
+
+
+def cost_names() -> tuple[str, ...]:
+    """Registered names, sorted."""
+    return tuple(sorted(_COSTS))
+
+
+@register_cost("analytic")
+def _analytic(device: DeviceSpec) -> Cost:
+    return AnalyticCost(device)

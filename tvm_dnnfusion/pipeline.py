@@ -1,0 +1,128 @@
+"""The whole way of one function: graph, rewriting, plan, lowering, schedules.
+
+`fuse` is what `DNNFusionPass` runs and what `tvm_dnnfusion.compile` builds on; it keeps the result of
+every step, so that each decision can be shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import tvm
+from tvm import relax
+
+from tvm_dnnfusion.codegen.lower import Lowered, lower
+from tvm_dnnfusion.cost.protocol import Cost
+from tvm_dnnfusion.devices.registry import get, host, spec_for_target, target_dict
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.ecg.graph import Graph
+from tvm_dnnfusion.ecg.metrics import extend
+from tvm_dnnfusion.frontend.relax import Imported, from_relax
+from tvm_dnnfusion.frontend.to_relax import to_relax
+from tvm_dnnfusion.planners import check_plan, plan as make_plan
+from tvm_dnnfusion.planners.plan import Plan
+from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
+from tvm_dnnfusion.schedules.dispatch import schedule_kernel
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may choose.
+
+    `planner` is a name ("dnnfusion", "tvm", "none") or an object with `plan(ecg, device, cost)`;
+    `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost` answers
+    for the yellow cells of table 3.
+    """
+
+    planner: Any = "dnnfusion"
+    rewriting: RewriteOptions | None = field(default_factory=RewriteOptions)
+    device: DeviceSpec | None = None
+    cost: Cost | None = None
+    plan: Plan | None = None
+    function: str = "main"
+
+
+@dataclass(frozen=True)
+class Fused:
+    """The results of all steps. `source` is the graph as imported, `graph` the rewritten one."""
+
+    module: tvm.IRModule
+    imported: Imported
+    source: Graph
+    graph: Graph
+    rewriting: RewriteResult | None
+    plan: Plan
+    lowered: Lowered
+    device: DeviceSpec
+
+
+def device_for(target: Any = None, device: DeviceSpec | str | None = None) -> DeviceSpec:
+    """The device to plan for: the one given, else that of the target, else the host."""
+    if isinstance(device, DeviceSpec):
+        return device
+    if device is not None:
+        return get(device)
+    current = target if target is not None else tvm.target.Target.current(allow_none=True)
+    if current is None:
+        return host()
+    return spec_for_target(target_fields(current))
+
+
+def target_fields(target: Any) -> dict[str, object]:
+    """A TVM target, or what one is made from, as a dictionary."""
+    made = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
+    fields = {str(k): v for k, v in dict(made.export()).items() if v is not None}
+    return {k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
+            for k, v in fields.items() if k in ("kind", "mcpu", "mtriple", "mattr", "num-cores")}
+
+
+def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) -> Fused:
+    """Rewrite, plan, lower and schedule one function of a module.
+
+    Parameters
+    ----------
+    mod : any Relax module; functions other than `options.function` are kept.
+    progress : called with the name of each step before it begins.
+
+    Raises
+    ------
+    PlanError when a given plan does not fit the graph.
+    """
+    say = progress or (lambda step: None)
+    device = options.device or device_for()
+    imported = from_relax(mod, options.function)
+    say("rewrite")
+    rewriting = rewrite(imported.graph, options.rewriting) if options.rewriting else None
+    graph = rewriting.graph if rewriting else imported.graph
+    say("plan")
+    if options.plan is not None:
+        check_plan(options.plan, graph)
+        plan = options.plan
+    else:
+        plan = make_plan(extend(graph), planner=options.planner, device=device, cost=options.cost)
+    say("lower")
+    lowered = lower(imported, graph, plan, device)
+    say("schedule")
+    module = schedule_module(lowered.module, device)
+    return Fused(module, imported, imported.graph, graph, rewriting, plan, lowered, device)
+
+
+def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
+    """All kernels of a module scheduled; ops that are left are legalised first, and then too."""
+    with tvm.target.Target(target_dict(device) or {"kind": "llvm"}):
+        legal = relax.transform.LegalizeOps()(mod)
+    out = {}
+    for gv, func in legal.functions.items():
+        if isinstance(func, tvm.tirx.PrimFunc) and not (func.attrs or {}).get("tirx.is_scheduled"):
+            func = schedule_kernel(func, device)
+        out[gv] = func
+    return tvm.IRModule(out, attrs=legal.attrs)
+
+
+def rewritten_module(fused: Fused) -> tvm.IRModule:
+    """The rewritten graph as a Relax module, before planning."""
+    return to_relax(fused.imported, fused.graph)

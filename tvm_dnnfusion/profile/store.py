@@ -1,0 +1,131 @@
+"""The file of a profile database: opening, checking and preparing it. See `database.py`."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+
+from tvm_dnnfusion.profile.records import Entry
+
+FORMAT = 1
+"""Version of the table, kept in SQLite's `user_version`."""
+APPLICATION_ID = 0x444E4E46
+"""Marks the file as ours ("DNNF"), so that another program's database is not written to."""
+WAIT_S = 60.0
+"""How long a writer waits for another before it gives up; one row takes milliseconds."""
+
+_TABLE = """
+CREATE TABLE IF NOT EXISTS measurement (
+    key TEXT PRIMARY KEY, block TEXT NOT NULL, device TEXT NOT NULL, threads INTEGER NOT NULL,
+    schedule TEXT NOT NULL, latency_us REAL NOT NULL, spread REAL NOT NULL,
+    samples INTEGER NOT NULL, "when" TEXT NOT NULL, library TEXT NOT NULL
+) WITHOUT ROWID
+"""
+_COLUMNS = tuple(f.name for f in fields(Entry))
+NAMES = ", ".join(f'"{c}"' for c in _COLUMNS)
+GET = f"SELECT {NAMES} FROM measurement WHERE key = ?"
+ALL = f"SELECT {NAMES} FROM measurement ORDER BY key"
+PUT = f"INSERT OR REPLACE INTO measurement ({NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+class ProfileError(RuntimeError):
+    """The database cannot be used; the message names the file and what to do."""
+
+
+def read_entries(path: Path | str) -> tuple[Entry, ...]:
+    """All rows of a database file that is only read: nothing is repaired, renamed or made.
+
+    Raises ProfileError where it is absent, damaged, or not a profile database.
+    """
+    address = f"{Path(path).resolve().as_uri()}?mode=ro"
+    try:
+        connection = sqlite3.connect(address, uri=True, timeout=WAIT_S)
+        try:
+            return tuple(Entry(*row) for row in connection.execute(ALL))
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ProfileError(f"{path} cannot be read as a profile database: {error}") from error
+
+
+def inode_of(path: Path) -> int | None:
+    """Identity of the file at a path; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[None]:
+    """Take the write lock at once, and commit on the way out, or roll back."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def open_file(path: Path) -> sqlite3.Connection:
+    """Open or make a database; sqlite3.DatabaseError where the file is damaged."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ProfileError(f"profile database {path}: cannot make its folder: {error}") from error
+    connection = sqlite3.connect(
+        path, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        _prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Check that the file is whole and ours, and set it up."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found).splitlines()[-1])
+    # Tables first: another process may be making them, and marks the file in the same commit.
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    owner = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if owner == APPLICATION_ID and version > FORMAT:
+        raise ProfileError(
+            f"profile database {path} has format {version}; this version of the library reads "
+            f"{FORMAT}. Use a newer library, or another file"
+        )
+    if owner != APPLICATION_ID and tables:
+        raise ProfileError(f"{path} is a database of another program; choose another file")
+    _to_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    if owner == APPLICATION_ID and tables:
+        return
+    with transaction(connection):
+        connection.execute(_TABLE)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _to_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log; SQLite does not wait for a lock here, so we do.
+
+    File systems without shared memory stay with the rollback journal, which is as safe and slower.
+    """
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)

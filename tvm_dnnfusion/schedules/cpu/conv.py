@@ -1,0 +1,130 @@
+"""Convolutions: register tiles of some columns by one or two vectors of output channels.
+
+Before, the anchor stage ([N, C/f, H, W, f] over [c, kh, kw, ci]) and its epilogue:
+
+    for n, cb, h, w, f, c, kh, kw, ci: anchor[n, cb, h, w, f] += x[...] * w[...]
+    for n, cb, h, w, f: out[n, cb, h, w, f] = relu(anchor[n, cb, h, w, f] + bias[...])
+
+After:
+
+    for n_cb_h in parallel:
+      for wo:
+        for c, kh, kw, ci: for wi, cv in unrolled: for f in vectorized: tile[...] += x * w
+        for cv, wi: for f in vectorized: out[...] = relu(tile[...] + bias[...])
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product, tile_of
+from tvm_dnnfusion.schedules.cpu.maps import movement
+
+# Registers of a tile that do not accumulate: weights, the broadcast element, and one to spare.
+_SPARE_REGISTERS = 4
+
+
+def conv_block(k: Kernel) -> None:
+    """A convolution with its epilogue; padding and prologue are stages of their own."""
+    for name in k.names("pad", "pack"):
+        movement(k, name)
+    anchor = k.names("anchor")[0]
+    outs = k.names("out")
+    aligned = [o for o in outs if k.extents(o) == k.extents(anchor)[: len(k.loops(o))]
+               and len(k.loops(o)) == len(k.spatial(anchor)[0])]
+    if len(aligned) == len(outs):
+        _tiles(k, anchor, outs)
+        return
+    copy = k.sch.cache_write(anchor, 0, "local")
+    _tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
+    for name in outs:
+        movement(k, name)
+
+
+def vectors_of(blocks: int) -> int:
+    """Vectors of channels side by side in a tile, as the weights are packed."""
+    return 2 if blocks % 2 == 0 else 1
+
+
+def _tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
+    spatial, folded = k.spatial(anchor)
+    n, cb, *place, lane = spatial
+    v = vectors_of(k.extent(cb))
+    work = product([k.extent(x) for x in (*spatial, *folded)])
+    sizes = tile_shape([k.extent(x) for x in place], _limit(k, v))
+    cbo, cbi = k.sch.split(cb, [None, v])
+    pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
+    outer, inner = [p[0] for p in pairs], [p[1] for p in pairs]
+    k.sch.reorder(n, cbo, *outer, *folded, *inner, cbi, lane)
+    # where channel blocks and rows do not feed the cores, the columns share them too
+    lead = [n, cbo, *outer[:-1]]
+    few = product([k.extent(x) for x in lead]) < 2 * k.device.cores
+    k.parallel([*lead, outer[-1]] if few else lead, work)
+    at = k.loops(anchor)[0] if few else outer[-1]
+    _register_tile(k, anchor, outs, at, folded, (*inner, cbi, lane), local)
+
+
+def tile_shape(place: list[int], limit: int) -> list[int]:
+    """Extents of a register tile: columns first, and rows where the columns are few.
+
+    Each is a divisor, so that no tile is cut: 111 x 111 gives 3 x 3, 28 x 28 gives 1 x 7.
+    """
+    out = [1] * len(place)
+    for axis in range(len(place) - 1, -1, -1):
+        room = limit // product(out)
+        if room > 1 and product(out) < 6:
+            out[axis] = tile_of(place[axis], room)
+    return out
+
+
+def _limit(k: Kernel, v: int) -> int:
+    return (k.device.vector_registers - _SPARE_REGISTERS) // v
+
+
+def _register_tile(k: Kernel, anchor: str, outs: list[str], at: Any, folded: list[Any],
+                   tile: tuple[Any, ...], local: bool) -> None:
+    *places, cbi, lane = tile
+    if local:
+        k.sch.set_scope(anchor, 0, "local")
+    for out in outs:
+        k.sch.reverse_compute_at(out, at)
+        k.vectorize(k.loops(out)[-1])
+    k.sch.vectorize(lane)
+    k.unroll(*places, cbi)
+    k.sch.decompose_reduction(anchor, folded[0])
+
+
+def depthwise_block(k: Kernel) -> None:
+    """Each channel by itself: the taps unrolled, a row of columns in registers."""
+    for name in k.names("pad", "pack"):
+        movement(k, name)
+    window_tiles(k, k.names("anchor")[0], k.names("out"))
+
+
+def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
+    """Tiles of columns for stages that fold only a window: depthwise convolutions and poolings."""
+    spatial, taps = k.spatial(anchor)
+    work = product([k.extent(x) for x in (*spatial, *taps)])
+    if len(spatial) - len(taps) != 3:
+        raise ScheduleFailed("channels are not blocked")
+    n, cb, *place, lane = spatial
+    w = tile_of(k.extent(place[-1]), _limit(k, 1) // 2)
+    wo, wi = k.sch.split(place[-1], [None, w])
+    k.sch.reorder(n, cb, *place[:-1], wo, *taps, wi, lane)
+    k.parallel([n, cb, *place[:-1]], work)
+    k.sch.set_scope(anchor, 0, "local")
+    for out in outs:
+        k.sch.reverse_compute_at(out, wo)
+        k.vectorize(k.loops(out)[-1])
+    k.sch.vectorize(lane)
+    k.unroll(wi)
+    if product([k.extent(x) for x in taps]) <= 27:
+        k.unroll(*taps)
+    k.sch.decompose_reduction(anchor, taps[0])
+
+
+def pool_block(k: Kernel) -> None:
+    """A pooling with its epilogue."""
+    for name in k.names("pad", "hold"):
+        movement(k, name)
+    window_tiles(k, k.names("anchor")[0], k.names("out"))

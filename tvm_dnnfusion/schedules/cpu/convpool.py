@@ -1,0 +1,69 @@
+"""A convolution and the pooling that reads it, strip by strip (Many-to-Many after Many-to-Many).
+
+    conv over the whole image -> mid -> pooling over the whole image
+->  for n, channels, strip in parallel:
+      mid[rows of the strip and its halo] = epilogue(conv)     # stays in the core's cache
+      pool[strip] = fold(mid)
+
+The rows of the halo between two strips are computed twice.
+"""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product, tile_of
+from tvm_dnnfusion.schedules.cpu.conv import _limit, vectors_of
+from tvm_dnnfusion.schedules.cpu.maps import movement
+
+
+def convpool_block(k: Kernel) -> None:
+    """conv -> epilogue -> pooling -> epilogue as one pass over strips of rows."""
+    for name in k.names("pad", "pack"):
+        movement(k, name)
+    anchor, mid = k.names("anchor")[0], k.names("mid")[0]
+    pool, outs = k.names("pool")[0], k.names("out")
+    spatial, taps = k.spatial(pool)
+    n, cb, h, *rest, lane = spatial
+    v = vectors_of(k.extent(cb))
+    work = product(k.extents(anchor))
+    cbo, cbi = k.sch.split(cb, [None, v])
+    rows = _strip(k, k.extent(h), k.extent(cbo))
+    ho, hi = k.sch.split(h, [None, rows])
+    k.sch.reorder(n, cbo, ho, cbi, hi, *rest, *taps, lane)
+    strip = k.parallel([n, cbo, ho], work)
+    for out in outs:
+        k.sch.reverse_compute_at(out, rest[-1])
+        k.vectorize(k.loops(out)[-1])
+    k.sch.compute_at(mid, strip)
+    _conv_strip(k, anchor, mid, len(spatial), v)
+    k.sch.vectorize(lane)
+    k.sch.decompose_reduction(pool, taps[0])
+
+
+def _strip(k: Kernel, height: int, blocks: int) -> int:
+    """Rows of pooled output per strip: long strips recompute less, but every core needs work."""
+    wanted = 1 if blocks >= 4 * k.device.cores else -(-4 * k.device.cores // blocks)
+    good = [s for s in range(1, height + 1) if height % s == 0 and height // s >= min(wanted, height)]
+    return max(good)
+
+
+def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
+    """The convolution of a strip, tile by tile, under the loops of its epilogue."""
+    loops = k.loops(mid)
+    lane, w = loops[-1], loops[-2]
+    cbi = loops[-(rank - 1)]
+    width = tile_of(k.extent(w), _limit(k, v))
+    wo, wi = k.sch.split(w, [None, width])
+    k.sch.reorder(*loops[-(rank - 2):-2], wo, wi, cbi, lane)
+    k.sch.compute_at(anchor, wo)
+    k.vectorize(lane)
+    k.sch.set_scope(anchor, 0, "local")
+    count = k.reduction(anchor)
+    inner = k.loops(anchor)
+    folded = inner[len(inner) - count:]
+    tile = inner[len(k.loops(mid)) - 3: len(inner) - count]
+    # the tile's own loops: channels, (rows), columns, lanes
+    a_cb, *a_place, a_lane = tile
+    k.sch.reorder(*folded, *a_place, a_cb, a_lane)
+    k.sch.vectorize(a_lane)
+    k.unroll(*a_place, a_cb)
+    k.sch.decompose_reduction(anchor, folded[0])

@@ -1,0 +1,33 @@
+"""Blocks without a heavy op: every output in one pass over its memory.
+
+    for i in range(n): for j in range(64): out[i, j] = f(...)
+->  for i in parallel(n): for jo in range(4): for ji in vectorized(16): out[i, jo * 16 + ji] = f(...)
+"""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+
+
+def movement(k: Kernel, block: str) -> None:
+    """Schedule one elementwise stage: vector loop innermost, the rest in parallel."""
+    loops, _ = k.spatial(block)
+    if not loops:
+        return
+    extents = [k.extent(x) for x in loops]
+    total = product(extents)
+    if len(loops) == 1:
+        n, lanes = extents[0], k.lanes()
+        if n % lanes == 0 and n > lanes:
+            outer, inner = k.sch.split(loops[0], [None, lanes])
+            k.sch.vectorize(inner)
+            k.parallel([outer], total)
+        return
+    k.parallel(loops[:-1], total)
+    k.vectorize(k.loops(block)[-1])
+
+
+def map_block(k: Kernel) -> None:
+    """Every stage of a pointwise block."""
+    for name in k.all():
+        movement(k, name)

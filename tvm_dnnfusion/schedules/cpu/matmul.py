@@ -1,0 +1,58 @@
+"""Matrix products: register tiles of some rows by one or two vectors of columns.
+
+    for b, m, nb, f, k: anchor[b, m, nb, f] += a[b, m, k] * w[b, nb, k, f]
+->  for b_no in parallel: for mo: for k: for mi, nv in unrolled: for f in vectorized: tile += a * w
+                                  then the epilogue of the tile
+"""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product, tile_of
+from tvm_dnnfusion.schedules.cpu.conv import _limit, vectors_of
+from tvm_dnnfusion.schedules.cpu.maps import movement
+
+
+def matmul_block(k: Kernel) -> None:
+    """A product with its epilogue."""
+    for name in k.names("pad", "pack", "hold"):
+        movement(k, name)
+    anchor, outs = k.names("anchor")[0], k.names("out")
+    spatial, folded = k.spatial(anchor)
+    *batch, m, nb, lane = spatial
+    rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
+    lead = [k.extent(x) for x in batch]
+    direct = all(_matches(k.extents(o), [*lead, rows], blocks * lanes) for o in outs)
+    if not direct:
+        copy = k.sch.cache_write(anchor, 0, "local")
+        stores = [k.sch.get(copy).name_hint]
+    else:
+        stores = outs
+    work = product(k.extents(anchor))
+    v = vectors_of(blocks)
+    mo, mi = k.sch.split(m, [None, tile_of(rows, _limit(k, v))])
+    no, ni = k.sch.split(nb, [None, v])
+    k.sch.reorder(*batch, no, mo, *folded, mi, ni, lane)
+    few = product(lead) * k.extent(no) < 2 * k.device.cores
+    k.parallel([*batch, no, mo] if few else [*batch, no], work)
+    at = k.loops(anchor)[0] if few else mo
+    _tile(k, anchor, stores, at, folded, (mi, ni, lane), direct)
+    if not direct:
+        for name in outs:
+            movement(k, name)
+
+
+def _matches(extents: list[int], lead: list[int], columns: int) -> bool:
+    """Whether an output is the product's own rows and columns, in that order."""
+    return extents[:-1] == lead and columns - 64 < extents[-1] <= columns
+
+
+def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyped-def]
+    mi, ni, lane = tile
+    if direct:
+        k.sch.set_scope(anchor, 0, "local")
+    for out in stores:
+        k.sch.reverse_compute_at(out, at)
+        k.vectorize(k.loops(out)[-1])
+    k.sch.vectorize(lane)
+    k.unroll(mi, ni)
+    k.sch.decompose_reduction(anchor, folded[0])

@@ -1,0 +1,59 @@
+"""The schedule that fits every kernel: inline what can be, then each stage in parallel and vectors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm.s_tir.schedule import ScheduleError
+
+from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
+
+
+def plain_block(k: Kernel) -> None:
+    """Schedule a kernel of any form."""
+    for name in k.all():
+        _inline(k, name)
+    for name in k.all():
+        _stage(k, name)
+
+
+def _inline(k: Kernel, name: str) -> None:
+    if k.reduction(name):
+        return
+    trial = k.sch.copy()
+    try:
+        trial.compute_inline(name)
+    except ScheduleError:
+        return  # an output, or read in a way that inlining cannot follow
+    k.sch.compute_inline(name)
+
+
+def _stage(k: Kernel, name: str) -> None:
+    block = k.sch.get(k.sch.get_sblock(name))
+    kinds = [int(iv.iter_type) for iv in block.iter_vars]
+    loops = k.loops(name)
+    if len(kinds) != len(loops) or any(t not in (0, 2) for t in kinds) or not loops:
+        return
+    try:
+        total = product(k.extents(name))
+    except ScheduleFailed:
+        return  # symbolic extents
+    spatial = [x for x, t in zip(loops, kinds) if t == 0]
+    folded = [x for x, t in zip(loops, kinds) if t == 2]
+    if not spatial:
+        return
+    _nest(k, spatial, folded, total)
+
+
+def _nest(k: Kernel, spatial: list[Any], folded: list[Any], total: int) -> None:
+    """Parallel outside, folds inside, a vector loop innermost where whole vectors fit."""
+    inner = spatial[-1]
+    lanes = next((n for n in (k.lanes(), k.lanes() // 2) if n > 1 and k.extent(inner) % n == 0), 0)
+    if lanes:
+        outer, inner = k.sch.split(inner, [None, lanes])
+        k.sch.reorder(*spatial[:-1], outer, *folded, inner)
+        k.sch.vectorize(inner)
+        k.parallel([*spatial[:-1], outer], total)
+    else:
+        k.sch.reorder(*spatial, *folded)
+        k.parallel(spatial, total)

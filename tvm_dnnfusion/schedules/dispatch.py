@@ -1,0 +1,76 @@
+"""Which schedule a kernel gets: by the kind of its block and the kind of the device.
+
+A schedule that fails is replaced by the plain one, with a warning that names the kernel; one that
+fails too leaves the kernel as it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tvm import s_tir
+from tvm.s_tir.schedule import ScheduleError
+
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
+from tvm_dnnfusion.schedules.cpu.conv import conv_block, depthwise_block, pool_block
+from tvm_dnnfusion.schedules.cpu.convpool import convpool_block
+from tvm_dnnfusion.schedules.cpu.maps import map_block
+from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
+from tvm_dnnfusion.schedules.cpu.plain import plain_block
+from tvm_dnnfusion.schedules.cpu.rows import rows_block
+
+Schedule = Callable[[Kernel], None]
+
+# Part of the key of a measured latency: raise it when a schedule changes.
+VERSION = 1
+
+_CPU: dict[str, Schedule] = {
+    "map": map_block, "rows": rows_block, "pool": pool_block, "conv": conv_block,
+    "dwconv": depthwise_block, "matmul": matmul_block, "convpool": convpool_block,
+    "plain": plain_block,
+}  # fmt: skip
+
+SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU}
+
+
+class ScheduleWarning(UserWarning):
+    """A kernel fell back to the plain schedule."""
+
+
+def register_schedule(device_kind: str, block_kind: str, schedule: Schedule) -> None:
+    """Use `schedule` for kernels of a kind on devices of a kind ("cpu")."""
+    if device_kind not in SCHEDULES:
+        raise ValueError(f"no device kind {device_kind!r}; there are {sorted(SCHEDULES)}")
+    SCHEDULES[device_kind][block_kind] = schedule
+
+
+def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
+    """The scheduled PrimFunc, with attributes `dnnfusion.schedule` and `tirx.is_scheduled`."""
+    kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
+    name = str((func.attrs or {}).get("global_symbol", "kernel"))
+    table = SCHEDULES[device.kind]
+    for choice in dict.fromkeys((kind, "plain")):
+        sch = s_tir.Schedule(func)
+        try:
+            table[choice](Kernel(sch, device))
+            return _done(sch, func, choice)
+        except (ScheduleError, ScheduleFailed, KeyError, ValueError) as error:
+            reason = _line(error)
+            warnings.warn(f"kernel {name}: schedule {choice!r} failed ({reason})",
+                          ScheduleWarning, stacklevel=2)
+    return func.with_attr("dnnfusion.schedule", "none")
+
+
+def _done(sch: Any, func: Any, choice: str) -> Any:
+    out = sch.mod["main"]
+    for key, value in (func.attrs or {}).items():
+        out = out.with_attr(key, value)
+    return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)
+
+
+def _line(error: Exception) -> str:
+    lines = [x for x in str(error).strip().splitlines() if x.strip()]
+    return lines[-1].strip()[:200] if lines else type(error).__name__
