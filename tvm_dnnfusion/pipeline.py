@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import tvm
 from tvm import relax
 
 from tvm_dnnfusion.codegen.lower import Lowered, lower
+from tvm_dnnfusion.cost.analytic import AnalyticCost
+from tvm_dnnfusion.cost.database import DatabaseCost, Measure
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.registry import get, host, spec_for_target, target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -23,8 +26,10 @@ from tvm_dnnfusion.frontend.relax import Imported, from_relax
 from tvm_dnnfusion.frontend.to_relax import to_relax
 from tvm_dnnfusion.planners import check_plan, plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
+from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
-from tvm_dnnfusion.schedules.dispatch import schedule_kernel
+from tvm_dnnfusion.schedules.dispatch import VERSION, schedule_kernel
+from tvm_dnnfusion.settings import read
 
 Progress = Callable[[str], None]
 
@@ -70,6 +75,17 @@ def device_for(target: Any = None, device: DeviceSpec | str | None = None) -> De
     if current is None:
         return host()
     return spec_for_target(target_fields(current))
+
+
+def cost_for(profile: ProfileDB | str | Path | None, device: DeviceSpec,
+             measure: Measure | None = None) -> Cost:
+    """Analytic estimates, behind the measurements of a profile database where one is given."""
+    estimate = AnalyticCost(device)
+    if profile is None and measure is None:
+        return estimate
+    if not isinstance(profile, ProfileDB):
+        profile = ProfileDB(Path(profile) if profile is not None else read().cache / FILE_NAME)
+    return DatabaseCost(profile, device, estimate, measure, schedule_version=str(VERSION))
 
 
 def target_fields(target: Any) -> dict[str, object]:

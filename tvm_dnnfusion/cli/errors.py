@@ -27,6 +27,7 @@ EXPECTED: Mapping[str, Exit] = {
     "tvm_dnnfusion.devices.registry.DeviceError": Exit.USAGE,
     "tvm_dnnfusion.devices.threads.ThreadError": Exit.USAGE,
     "tvm_dnnfusion.planners.plan_io.PlanError": Exit.USAGE,
+    "tvm_dnnfusion.planners.registry.PlannerError": Exit.USAGE,
     "tvm_dnnfusion.profile.database.ProfileError": Exit.ENVIRONMENT,
     "tvm_dnnfusion.report.names.UnknownNameError": Exit.USAGE,
     "tvm_dnnfusion.report.summary.SummaryError": Exit.USAGE,

@@ -47,8 +47,8 @@ STRIDED_BYTES = 4.0
 quarter of a line before it is evicted; blocking recovers the rest."""
 
 STAGED_SLOWDOWN = 1.1
-"""What a heavy op loses when it runs as an inner stage of another's kernel, whose loop order and
-parallel split are the other's. Own estimate, not measured."""
+"""What a kernel loses when a heavy op runs as an inner stage of it, with the loop order and the
+parallel split of the rest. Own estimate, not measured."""
 
 _TRANSCENDENTAL = frozenset(
     "exp log power erf sigmoid tanh sin cos tan sinh cosh asin acos atan asinh acosh atanh atan2"
@@ -78,7 +78,7 @@ class AnalyticCost:
         staged = kernel.staged()
         stage_us = sum(LAUNCH_US + 2 * graph.tensors[t].nbytes / self._bandwidth(0) for t in staged)
         slow = STAGED_SLOWDOWN if staged else 1.0
-        return Estimate(max(work * slow, moved) + LAUNCH_US + stage_us, "analytic")
+        return Estimate(max(work, moved) * slow + LAUNCH_US + stage_us, "analytic")
 
     def _bandwidth(self, nbytes: float) -> float:
         """Bytes per microsecond: from the caches where the kernel's data fits in them."""

@@ -1,0 +1,10 @@
+"""TVM passes, one file each: `DNNFusionPass` and its steps, all usable in `tvm.transform.Sequential`."""
+
+from tvm_dnnfusion.passes.classify import ClassifyPass
+from tvm_dnnfusion.passes.dnnfusion import DNNFusionPass
+from tvm_dnnfusion.passes.lower import LowerPass
+from tvm_dnnfusion.passes.plan import PlanPass
+from tvm_dnnfusion.passes.rewrite import RewritePass
+from tvm_dnnfusion.passes.schedule import SchedulePass
+
+__all__ = ["ClassifyPass", "DNNFusionPass", "LowerPass", "PlanPass", "RewritePass", "SchedulePass"]

@@ -54,7 +54,8 @@ def _pool_tail(first: tuple[Op, ...], second: tuple[Op, ...], facts: Facts) -> E
     pool, anchor = tails[0], heavy[0]
     if pool.kind not in _TAIL_POOLS or any(d != 1 for d in pool.ints("dilation")):
         return None
-    if pool.attr("layout") != anchor.attr("data_layout") or not _follows(anchor, pool, facts):
+    layouts = {pool.attr("layout"), pool.attr("out_layout"), anchor.attr("data_layout")}
+    if len(layouts) != 1 or _uneven(pool) or not _follows(anchor, pool, facts):
         return None
     factor, halo = recompute(pool, facts)
     if factor > MAX_RECOMPUTE:
@@ -64,6 +65,11 @@ def _pool_tail(first: tuple[Op, ...], second: tuple[Op, ...], facts: Facts) -> E
         (("recompute", factor), ("halo_rows", float(halo)), ("window", float(window)),
          ("stride", float(stride)))
     )  # fmt: skip
+
+
+def _uneven(pool: Op) -> bool:
+    """Averages whose divisor differs at a border that no attribute states: no strip knows it."""
+    return "avg" in pool.kind and bool(pool.attr("ceil_mode"))
 
 
 def _follows(anchor: Op, pool: Op, facts: Facts) -> bool:

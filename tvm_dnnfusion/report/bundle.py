@@ -34,9 +34,9 @@ def rule_lines(report: RewriteReport | None) -> tuple[RuleLine, ...]:
     """Rules that fired, and near misses of those that did not, with what each does."""
     if report is None:
         return ()
-    from tvm_dnnfusion.rewrite.rule import rules
+    from tvm_dnnfusion.rewrite import all_rules
 
-    known = {rule.name: rule for rule in rules()}
+    known = {rule.name: rule for rule in all_rules()}
 
     def note(name: str) -> str:
         rule = known.get(name)

@@ -21,6 +21,8 @@ class OutputCheck:
     square of the error over that of the expected values, `worst` the index that is furthest out of
     (or nearest to) tolerance, with `actual` and `expected` there. `atol` is the absolute tolerance
     in force, scaled. `wrong` counts elements out of tolerance; `reason` is "" where all is well.
+    `flat` is whether all expected values are the same number, as a softmax over constant weights
+    gives: agreement then proves little, and the user should be told so.
     """
 
     name: str
@@ -37,6 +39,7 @@ class OutputCheck:
     actual: float
     expected: float
     reason: str = ""
+    flat: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,7 @@ def _numbers(
         actual=float(h[at]),
         expected=float(w[at]),
         reason="" if wrong == 0 else f"{wrong} of {want.size} elements are out of tolerance",
+        flat=want.size > 1 and bool((w == w.flat[0]).all()),
     )
 
 

@@ -1,0 +1,136 @@
+"""One call from a model to a built module: `tvm_dnnfusion.compile`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvm_dnnfusion.devices.registry import target_dict
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.devices.threads import ThreadReport, configure
+from tvm_dnnfusion.ecg.graph import Graph
+from tvm_dnnfusion.ecg.metrics import extend
+from tvm_dnnfusion.frontend import load
+from tvm_dnnfusion.measuring import block_measurer
+from tvm_dnnfusion.passes.dnnfusion import load_plan, rewrite_options
+from tvm_dnnfusion.pipeline import Fused, Options, Progress, cost_for, device_for, fuse
+from tvm_dnnfusion.planners import plan as make_plan
+from tvm_dnnfusion.planners.plan import Plan
+from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.report.explain import Explanation, explain
+from tvm_dnnfusion.report.stats import Stats, statistics
+from tvm_dnnfusion.report.summary import summarise
+from tvm_dnnfusion.rewrite import RewriteOptions
+from tvm_dnnfusion.rewrite.report import RewriteReport
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A compiled model with everything that was decided on the way.
+
+    `original` is the imported module, `module` the fused and scheduled one, `executable` what TVM
+    built from it. `fused` holds the results of the steps.
+    """
+
+    original: tvm.IRModule
+    executable: Any
+    fused: Fused
+    target: Any
+    threads: ThreadReport
+
+    @property
+    def module(self) -> tvm.IRModule:
+        """The fused and scheduled module."""
+        return self.fused.module
+
+    @property
+    def source_graph(self) -> Graph:
+        """The graph as imported."""
+        return self.fused.source
+
+    @property
+    def graph(self) -> Graph:
+        """The rewritten graph, which the plan is of."""
+        return self.fused.graph
+
+    @property
+    def plan(self) -> Plan:
+        """The plan that was applied."""
+        return self.fused.plan
+
+    @property
+    def rewrite_report(self) -> RewriteReport | None:
+        """What rewriting did; None where it was off."""
+        return self.fused.rewriting.report if self.fused.rewriting else None
+
+    @property
+    def device(self) -> DeviceSpec:
+        """The device that was planned for."""
+        return self.fused.device
+
+    @cached_property
+    def stats(self) -> Stats:
+        """Operators, kernels, intermediate bytes and FLOPs: before, FuseOps' plan, after."""
+        source = extend(self.source_graph)
+        baseline = make_plan(source, planner="tvm", device=self.device)
+        after = summarise(extend(self.graph), self.source_graph)
+        return statistics(summarise(source), after, self.plan, baseline)
+
+    def explain(self, a: str, b: str) -> Explanation:
+        """Why two layers (by origin or op name) share a kernel, or why they do not."""
+        return explain(self.plan, summarise(extend(self.graph), self.source_graph), a, b)
+
+
+def compile(
+    model: Any,
+    target: Any = None,
+    *,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    planner: Any = "dnnfusion",
+    rewrite: bool | RewriteOptions = True,
+    device: DeviceSpec | str | None = None,
+    profile: ProfileDB | str | Path | None = None,
+    measure: bool = False,
+    plan: Plan | str | Path | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Compiled:
+    """Fuse and build a model.
+
+    Parameters
+    ----------
+    model : path of an ONNX file, an ONNX ModelProto, a Relax IRModule, or a torch ExportedProgram.
+    target : a TVM target (dict, tag or Target); default: this machine.
+    shapes : input shapes, for models that leave them open.
+    planner : "dnnfusion", "tvm" (FuseOps' groups), "none", or an object with `plan`.
+    rewrite : True, False, or RewriteOptions.
+    device : DeviceSpec or its name, where the target does not say enough.
+    profile : path of the profile database that answers for the yellow cells of table 3.
+    measure : whether to measure what the database does not hold.
+    plan : a plan to apply instead of planning.
+    threads : threads for measuring, and in force for running afterwards; default: a sensible count.
+    progress : called with the name of each step before it begins.
+
+    Raises
+    ------
+    InputError for a model that cannot be read or imported, PlanError for a plan of another model,
+    DeviceError for an unknown device or target.
+    """
+    say = progress or (lambda step: None)
+    chosen = device_for(target, device)
+    report = configure(threads)
+    say("import")
+    original = load(model, shapes)
+    measurer = block_measurer(chosen, report.count) if measure else None
+    cost = cost_for(profile, chosen, measurer)
+    options = Options(planner, rewrite_options(rewrite), chosen, cost, load_plan(plan))
+    fused = fuse(original, options, progress)
+    built_for = target if target is not None else target_dict(chosen)
+    made = built_for if isinstance(built_for, tvm.target.Target) else tvm.target.Target(built_for)
+    say("build")
+    return Compiled(original, tvm.compile(fused.module, target=made), fused, made, report)

@@ -1,0 +1,75 @@
+"""DNNFusionPass: the whole way as one pass of a TVM pipeline.
+
+    with tvm.target.Target({"kind": "llvm", "mcpu": "znver4"}):
+        mod = tvm.transform.Sequential([DNNFusionPass()])(mod)
+    ex = tvm.compile(mod, target)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import tvm
+
+from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.passes import attrs
+from tvm_dnnfusion.pipeline import Options, cost_for, device_for, fuse
+from tvm_dnnfusion.planners import load_plan as read_plan
+from tvm_dnnfusion.planners import plan_from_json, plan_to_json
+from tvm_dnnfusion.planners.plan import Plan
+from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.rewrite import RewriteOptions
+
+
+@tvm.transform.module_pass(opt_level=0, name="DNNFusionPass")
+class DNNFusionPass:
+    """Rewrite, plan, lower and schedule a Relax function.
+
+    Parameters
+    ----------
+    planner : "dnnfusion", "tvm" (the groups of FuseOps), "none", or an object with `plan`.
+    rewrite : True, False, or RewriteOptions.
+    device : a DeviceSpec or the name of one; else that of the current target; else the host.
+    profile : a profile database, or its path, that answers for the yellow cells; None: analytic estimates.
+    plan : a plan to apply instead of planning: a Plan, its JSON text, or the path of its file.
+    function : the Relax function.
+
+    The resulting module carries the plan and the rewriting report as the attributes
+    "dnnfusion.plan" and "dnnfusion.rewrite". An IRModule goes in and a new one comes out; functions
+    that are not called from the fused one are kept.
+    """
+
+    def __init__(self, planner: Any = "dnnfusion", rewrite: bool | RewriteOptions = True,
+                 device: DeviceSpec | str | None = None, profile: ProfileDB | str | Path | None = None,
+                 plan: Plan | str | Path | None = None, function: str = "main"):
+        self.planner, self.device, self.profile, self.function = planner, device, profile, function
+        self.rewriting = rewrite_options(rewrite)
+        self.given = load_plan(plan)
+
+    def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
+        """Fuse the function."""
+        device = device_for(device=self.device)
+        options = Options(self.planner, self.rewriting, device, cost_for(self.profile, device),
+                          self.given, self.function)
+        fused = fuse(mod, options)
+        out = fused.module.with_attr(attrs.PLAN, plan_to_json(fused.plan))
+        if fused.rewriting is not None:
+            out = attrs.put(out, attrs.REWRITE, fused.rewriting.report.to_dict())
+        return out
+
+
+def rewrite_options(choice: bool | RewriteOptions | None) -> RewriteOptions | None:
+    """True, False or options, as options or None."""
+    if isinstance(choice, RewriteOptions):
+        return choice
+    return RewriteOptions() if choice else None
+
+
+def load_plan(plan: Plan | str | Path | None) -> Plan | None:
+    """A plan from what users give for one."""
+    if plan is None or isinstance(plan, Plan):
+        return plan
+    if isinstance(plan, str) and plan.lstrip().startswith("{"):
+        return plan_from_json(plan)
+    return read_plan(Path(plan))
