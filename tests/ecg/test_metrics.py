@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from tvm_dnnfusion.ecg.builder import GraphBuilder
 from tvm_dnnfusion.ecg.fingerprint import fingerprint
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.ecg.metrics import bytes_read, bytes_written, extend, flops, irs_bytes
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def one(kind: str, *operands, shapes=(), **attrs) -> tuple:
@@ -136,6 +139,6 @@ def test_fingerprint_does_not_depend_on_the_hash_seed():
         "print(fingerprint(diamond()))"
     )
     for seed in ("1", "2"):
-        out = subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed},
+        out = subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, cwd=ROOT,
                              capture_output=True, text=True, check=True)  # fmt: skip
         assert out.stdout.strip() == fingerprint(diamond())

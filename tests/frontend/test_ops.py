@@ -54,6 +54,44 @@ def test_conversion(
     np.testing.assert_allclose(run_tvm(mod, x)[0], run_onnx(proto, x)[0], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "equation, x, y, expected",
+    [
+        ("ij,jk->ik", (3, 4), (4, 5), ["matmul"]),
+        ("bij,bjk->bik", (2, 3, 4), (2, 4, 5), ["matmul"]),
+        ("bqhd,bkhd->bhqk", (2, 3, 2, 4), (2, 5, 2, 4), ["permute_dims"] * 2 + ["matmul"]),
+        ("bhqk,bkhd->bqhd", (2, 2, 3, 5), (2, 5, 2, 4), ["permute_dims", "matmul", "permute_dims"]),
+        ("ij,ij->i", (3, 4), (3, 4), ["reshape", "reshape", "matmul", "reshape"]),
+        ("abc,cd->dab", (2, 3, 4), (4, 5), ["reshape", "matmul", "reshape", "permute_dims"]),
+        ("ij,ij->", (3, 4), (3, 4), ["reshape", "reshape", "matmul", "reshape"]),
+        ("i,j->ij", (3,), (4,), ["einsum"]),
+        ("ij,jk->k", (3, 4), (4, 5), ["einsum"]),
+    ],
+)
+def test_einsum_of_two_is_a_matmul_where_it_can_be(
+    equation: str, x: tuple[int, ...], y: tuple[int, ...], expected: list[str]
+) -> None:
+    node = helper.make_node("Einsum", ["x", "y"], ["z"], equation=equation)
+    proto = model([node], {"x": x, "y": y}, ["z"])
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal(x, F), rng.standard_normal(y, F)
+    mod = load_onnx(proto)
+    assert kinds(mod) == expected
+    np.testing.assert_allclose(
+        run_tvm(mod, a, b)[0], np.einsum(equation, a, b), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("low, high", [(-0.5, 0.5), (1.0, 0.0), (np.nan, 0.5)])
+def test_clip_with_bounds_at_run_time(low: float, high: float) -> None:
+    node = helper.make_node("Clip", ["x", "lo", "hi"], ["y"])
+    mod = load_onnx(model([node], {"x": [5], "lo": [], "hi": []}, ["y"]))
+    assert "call_tir" not in kinds(mod)
+    x = np.linspace(-1, 1, 5, dtype=F)
+    wanted = np.minimum(np.fmax(x, F(low)), F(high))
+    np.testing.assert_array_equal(run_tvm(mod, x, F(low), F(high))[0], wanted)
+
+
 def test_a_negative_pad_crops() -> None:
     node = helper.make_node("Pad", ["x", "pads"], ["y"])
     mod = load_onnx(model([node], {"x": [3, 4]}, ["y"], {"pads": I([1, -1, 0, 2])}))

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
@@ -75,7 +76,8 @@ def run(argv: Sequence[str]) -> Exit:
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     interrupts = _Interrupts()
     try:
-        with interrupts:
+        with interrupts, warnings.catch_warnings():
+            warnings.showwarning = _warn
             result = app.main(list(argv), prog_name="dnnfusion", standalone_mode=False)
         return Exit(result) if isinstance(result, int) else Exit.OK
     except SystemExit as left:
@@ -87,6 +89,12 @@ def run(argv: Sequence[str]) -> Exit:
     except (Exception, KeyboardInterrupt) as error:
         # A Ctrl-C inside TVM comes back as an error of TVM's.
         return _report(KeyboardInterrupt() if interrupts.came else error, argv)
+
+
+def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:
+    """A warning as one line; the place in the code that it comes from means nothing to users."""
+    if not issubclass(category, DeprecationWarning):
+        click.echo(f"warning: {message}", err=True)
 
 
 def _discard_output() -> None:

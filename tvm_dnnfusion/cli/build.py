@@ -29,39 +29,58 @@ class Build:
     no_rewrite: bool = False
     no_reassociate: bool = False
     database: Path | None = None
+    measure: bool = False
     threads: int | None = None
 
     @property
     def planned(self) -> bool:
         """Whether an option asks for something that only compiling can give."""
-        return bool(self.planner or self.plan_file or self.no_rewrite or self.no_reassociate)
+        given = (self.planner, self.plan_file, self.no_rewrite, self.no_reassociate, self.measure)
+        return any(given)
 
     def check(self) -> None:
         """Refuse options that contradict each other."""
         if self.planner is not None and self.plan_file is not None:
             raise click.UsageError("--planner and --plan exclude each other: a plan is planned")
+        if self.measure and self.plan_file is not None:
+            raise click.UsageError("--measure and --plan exclude each other: nothing is planned")
         if self.no_rewrite and self.no_reassociate:
             raise click.UsageError("--no-rewrite leaves --no-reassociate nothing to do")
 
-    def compile(self, module: Any, phases: Phases) -> Compiled:
-        """Compile an imported module; `phases` is told where the work stands."""
+    def compile(self, model: str, shapes: Shapes | None, phases: Phases) -> Compiled:
+        """Compile a model file; `phases` is told where the work stands.
+
+        Raises InputError for a model that cannot be used, PlanFileError for a plan that does not
+        fit it, click.UsageError for options that contradict each other.
+        """
         import tvm
 
-        from tvm_dnnfusion.api import compile as compile_module
-        from tvm_dnnfusion.report.plan_file import read_plan
+        from tvm_dnnfusion.api import compile as compile_model
+        from tvm_dnnfusion.planners.plan_io import PlanError
+        from tvm_dnnfusion.report.plan_file import PlanFileError, read_plan
 
         self.check()
         plan = None if self.plan_file is None else read_plan(self.plan_file)
-        return compile_module(
-            module,
-            tvm.target.Target(self.target),
-            planner=self.planner or "dnnfusion",
-            rewrite=self._rewrite(),
-            profile=self._profile(),
-            plan=plan,
-            threads=self.threads,
-            progress=phases,
-        )
+        try:
+            return compile_model(
+                model,
+                tvm.target.Target(self.target),
+                shapes=shapes,
+                planner=self.planner or "dnnfusion",
+                rewrite=self._rewrite(),
+                profile=self._profile(),
+                measure=self.measure,
+                plan=plan,
+                threads=self.threads,
+                progress=phases,
+            )
+        except PlanError as error:
+            if self.plan_file is None:
+                raise
+            raise PlanFileError(
+                f"{self.plan_file} does not fit {model}: {error}. Is it the plan of another model, "
+                f"or was it made with other rewriting options?"
+            ) from error
 
     def _rewrite(self) -> Any:
         if self.no_rewrite or not self.no_reassociate:
@@ -71,11 +90,12 @@ class Build:
         return RewriteOptions(reassociate=False)
 
     def _profile(self) -> Any:
-        """The profile database: the one named, else the cache's where there is one."""
+        """The profile database: the one named, else the cache's where it is or will be needed."""
         from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 
         path = self.database or settings.read().cache / FILE_NAME
-        return ProfileDB(path) if self.database is not None or path.exists() else None
+        wanted = self.database is not None or self.measure or path.exists()
+        return ProfileDB(path) if wanted else None
 
 
 def load_model(path: str, shapes: Shapes | None, *, allow_symbolic: bool = False) -> Any:

@@ -10,9 +10,10 @@ import click
 
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.cli import options
-from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of, summary_of
+from tvm_dnnfusion.cli.build import Build, Shapes, module_of, summary_of
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.quiet import without_chatter
 from tvm_dnnfusion.cli.subject import filling, make_inputs
 from tvm_dnnfusion.cli.verification import Request, require, verification_table, verify_all
 from tvm_dnnfusion.report import bundle
@@ -68,8 +69,7 @@ def command(
     results: tuple[Verification, ...] = ()
     kernels: tuple[KernelTime, ...] = ()
     with Phases(output.notes) as phases:
-        phases("import")
-        compiled = build.compile(load_model(model, input_shapes), phases)
+        compiled = build.compile(model, input_shapes, phases)
         module = module_of(compiled, build.threads)
         if here and (verify or profile):
             inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
@@ -170,7 +170,8 @@ def _write(
         threads=build.threads,
         kernels=dict(module.kernels),
     )
-    save(compiled.executable, record, folder, further=further)
+    with without_chatter():
+        save(compiled.executable, record, folder, further=further)
     return [LIBRARY, RECORD, *further]
 
 
@@ -189,7 +190,6 @@ def report_data(
         ("tvm-dnnfusion", __version__),
         ("Apache TVM", installed("apache-tvm") or "from source"),
     )
-    names = getattr(compiled, "kernel_of", {})
     return ReportData(
         title=Path(model).name,
         plan=compiled.plan,
@@ -197,7 +197,7 @@ def report_data(
         stats=compiled.stats,
         facts=facts,
         rules=bundle.rule_lines(compiled.rewrite_report),
-        kernels=bundle.block_times(kernels, compiled.plan, names),
+        kernels=bundle.block_times(kernels, compiled.plan, compiled.fused.lowered.kernel_of),
         checks=bundle.check_lines(results),
     )
 

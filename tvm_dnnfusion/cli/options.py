@@ -66,6 +66,9 @@ def building(command: F) -> F:
         click.option("--no-reassociate", is_flag=True,
                      help="Only rewriting rules that keep the order of roundings."),
         database,
+        click.option("--measure", is_flag=True,
+                     help="Measure the fusions that the profile database does not hold, and keep "
+                          "the figures there."),
         threads,
     )
 
@@ -74,7 +77,7 @@ def building(command: F) -> F:
         from tvm_dnnfusion.cli.build import Build
 
         names = ("target", "planner", "plan_file", "no_rewrite", "no_reassociate", "database",
-                 "threads")
+                 "measure", "threads")
         return command(*args, build=Build(**{n: kwargs.pop(n) for n in names}), **kwargs)
 
     out: Any = wrapped

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of
+from tvm_dnnfusion.cli.build import Build, Shapes, module_of
 from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.quiet import without_chatter
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.runtime.module import Module
@@ -26,9 +27,7 @@ def is_saved(path: str) -> bool:
 def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) -> Module:
     """The library at the path, or the model there compiled."""
     if not is_saved(path):
-        phases("import")
-        module = load_model(path, shapes)
-        return module_of(build.compile(module, phases), build.threads)
+        return module_of(build.compile(path, shapes, phases), build.threads)
     if shapes or build.planned:
         raise click.UsageError(
             f"{path} is a saved library: options on how to compile do not apply to it"
@@ -36,7 +35,8 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
     from tvm_dnnfusion.runtime import load
 
     phases("load")
-    return load(path)
+    with without_chatter():
+        return load(path)
 
 
 def filling(command: Callable[..., Any]) -> Callable[..., Any]:

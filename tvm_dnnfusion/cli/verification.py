@@ -89,7 +89,8 @@ def _onnx_runtime(request: Request, output: Output) -> Mapping[str, Any] | None:
     except ModuleError as error:
         if asked:
             raise
-        output.warn(f"{error}: compared with the unfused module only")
+        reason = " ".join(str(error).split())
+        output.warn(f"{reason}: compared with the unfused module only")
         return None
 
 

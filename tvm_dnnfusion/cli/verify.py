@@ -12,7 +12,7 @@ from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import filling, make_inputs
+from tvm_dnnfusion.cli.subject import filling, make_inputs, open_module
 from tvm_dnnfusion.cli.verification import (
     REFERENCES, Request, bisect_compiled, verification_table, verify_all,
 )  # fmt: skip
@@ -56,23 +56,26 @@ def command(
     output differs by more than the tolerance.
     """
     from tvm_dnnfusion.frontend.relax import from_relax
-    from tvm_dnnfusion.runtime import load, reduction_length
+    from tvm_dnnfusion.runtime import reduction_length
 
     if library is not None and (bisect or build.planned):
         raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
     output = Output(as_json)
     found: Bisection | None = None
     with Phases(output.notes) as phases:
-        phases("import")
-        original = load_model(model, input_shapes)
-        compiled = None if library is not None else build.compile(original, phases)
-        module = load(library) if compiled is None else module_of(compiled, build.threads)
+        if library is None:
+            compiled = build.compile(model, input_shapes, phases)
+            original, module = compiled.original, module_of(compiled, build.threads)
+        else:
+            phases("import")
+            original = load_model(model, input_shapes)
+            module = open_module(str(library), None, build, phases)
         phases("verify")
         inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
         request = Request(model, inputs, against, rtol, atol, build.threads)
         length = reduction_length(from_relax(original).graph)
         results = verify_all(module, original, build.target, length, request, output)
-        if bisect and compiled is not None:
+        if bisect:
             phases("bisect")
             found = bisect_compiled(compiled, request)
     passed = bool(results) and all(v.ok for v in results)

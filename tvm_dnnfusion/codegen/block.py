@@ -69,10 +69,20 @@ def lower_block(name: str, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[s
     missing = [op.kind for op in ops if op.kind not in KINDS]
     if missing:
         raise NotLowerable(f"no template for {', '.join(missing)}")
-    lowering = _Lowering(ops, graph, layouts, Stages(device))
+    lowering = _Lowering(ops, graph, layouts, Stages(device, tail=_pool_tail(ops)))
     for op in ops:
         lowering.op(op)
     return lowering.kernel(name)
+
+
+def _pool_tail(ops: tuple[Op, ...]) -> Op | None:
+    """The pooling that reads the block's convolution."""
+    convolved = False
+    for op in ops:
+        if op.kind in pooling.KINDS and convolved:
+            return op
+        convolved = convolved or (op.kind in convolution.KINDS)
+    return None
 
 
 class _Lowering:

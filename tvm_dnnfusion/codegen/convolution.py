@@ -8,7 +8,7 @@ that are constants are packed at compile time; others by a stage of the kernel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class ConvShape:
     stride: Dims
     dilation: Dims
     pad_before: Dims
+
+    def over(self, before: Dims, size: Dims) -> ConvShape:
+        """The same convolution over a larger domain: `before` places in front, `size` in all."""
+        pads = tuple(p + b * s for p, b, s in zip(self.pad_before, before, self.stride))
+        return replace(self, out_size=size, pad_before=pads)
 
     @property
     def depthwise(self) -> bool:
@@ -75,21 +80,80 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
     sizes = shape_of(op, graph)
     x, weight = inputs
     data = graph.constants.get(op.inputs[1])
-    lanes = stages.device.lanes(x.dtype)
     if sizes.depthwise:
-        return _depthwise(sizes, x, weight, data, lanes, stages)
+        return _depthwise(sizes, x, weight, data, stages.device.lanes(x.dtype), stages)
     stages.anchor("conv")
-    source = _source(sizes, x, lanes, stages)
-    return _regular(sizes, source, weight, data, lanes, stages)
+    return _regular(sizes, x, weight, data, stages)
 
 
-def _regular(sizes: ConvShape, source: Value, weight: Value, data: np.ndarray | None, lanes: int,
+def _regular(sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None,
              stages: Stages) -> Value:
     """Blocks of half a vector are worth it where channels fill them; else blocks are padded."""
+    lanes = stages.device.lanes(x.dtype)
     block = channel_block(sizes.out_channels // sizes.groups, lanes)
+    before, size = _domain(sizes, stages)
+    wide = sizes.over(before, size)
+    source = _source(wide, x, lanes, stages)
     if 2 * block >= lanes:
-        return _aligned(sizes, source, weight, data, block, stages)
-    return _unaligned(sizes, source, weight, data, lanes, stages)
+        return _within(_aligned(wide, source, weight, data, block, stages), sizes, before)
+    return _within(_unaligned(wide, source, weight, data, lanes, stages), sizes, before)
+
+
+def _domain(sizes: ConvShape, stages: Stages) -> tuple[Dims, Dims]:
+    """Places in front of the output, and the extent in all, that the anchor computes.
+
+    More than the output where the pooling that follows reads a border, and where the width has no
+    divisor that makes a register tile: 111 columns are computed as 112, 14 tiles of 8.
+    """
+    size, before = sizes.out_size, (0,) * len(sizes.out_size)
+    if stages.tail is not None:
+        before, size = window_domain(stages.tail, size)
+    return before, (*size[:-1], round_up(size[-1]))
+
+
+def window_domain(pool: Op, size: Dims) -> tuple[Dims, Dims]:
+    """The domain that the windows of a pooling cover: (places in front, extent in all)."""
+    rank = len(size)
+    k, s, d = op_window(pool)
+    pad = pool.ints("padding")
+    ceil = bool(pool.attr("ceil_mode"))
+    out = []
+    for i in range(rank):
+        span = size[i] + pad[i] + pad[rank + i] - (k[i] - 1) * d[i] - 1
+        count = (-(-span // s[i]) if ceil else span // s[i]) + 1
+        out.append((count - 1) * s[i] + (k[i] - 1) * d[i] + 1)
+    return pad[:rank], tuple(out)
+
+
+def op_window(pool: Op) -> tuple[Dims, Dims, Dims]:
+    """Window, stride and dilation of a pooling."""
+    return pool.ints("pool_size"), pool.ints("strides"), pool.ints("dilation")
+
+
+# Of the widths up to an eighth larger, the first with such a divisor is computed.
+_TILE_DIVISORS = range(6, 15)
+
+
+def round_up(width: int) -> int:
+    """The width that is computed for a width: itself, or the next that cuts into even tiles."""
+    if width < 6:
+        return width
+    candidates = range(width, width + max(1, width // 8) + 1)
+    return next((w for w in candidates if any(w % t == 0 for t in _TILE_DIVISORS)), width)
+
+
+def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
+    """The output's part of a larger domain."""
+    shape = (sizes.batch, sizes.out_channels, *sizes.out_size)
+    if anchor.shape == shape:
+        return anchor
+
+    def at(body: Body, index: Index) -> Any:
+        place = (i + b if b else i for i, b in zip(index[2:], before))
+        return body.read(anchor, (*index[:2], *place))
+
+    return Value(shape, anchor.dtype, at, resident=True, layout=anchor.layout,
+                 push=anchor.push if not any(before) else None)
 
 
 def _source(sizes: ConvShape, x: Value, lanes: int, stages: Stages) -> Value:
@@ -264,7 +328,8 @@ def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Val
     lanes = stages.device.lanes(x.dtype)
     source = stages.hold(_spread(x, sizes, stride, before), "pad",
                          Layout(1, lanes) if sizes.channels % lanes == 0 else PLAIN)
-    return _regular(sizes, source, weight, np.ascontiguousarray(mirrored), lanes, stages)
+    spread = replace(sizes, in_size=sizes.padded_size, pad_before=(0,) * rank)
+    return _regular(spread, source, weight, np.ascontiguousarray(mirrored), stages)
 
 
 def _spread(x: Value, sizes: ConvShape, stride: Dims, before: Dims) -> Value:

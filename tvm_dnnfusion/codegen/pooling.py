@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from tvm import te, tirx
 
-from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS
+from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS, round_up, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
-from tvm_dnnfusion.codegen.movement import _both
+from tvm_dnnfusion.codegen.movement import _both, padded
 from tvm_dnnfusion.codegen.stages import NotLowerable, Stages, lowest
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -24,24 +25,52 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     average = "avg" in op.kind
     if average and op.attr("ceil_mode"):
         raise NotLowerable(f"{op.kind} with ceil_mode: its divisor differs at the border")
-    tail = stages.kind in ("conv", "dwconv")
-    if tail:
-        # the epilogue of the convolution, which the pooling reads strip by strip
-        x = stages.hold(x, "mid", x.layout)
-        stages.kind = "convpool"
-    else:
-        stages.anchor("pool")
-        x = stages.resident(x) if not x.resident else x
-    layout = _layout(x, shape, stages)
-    stage = compute(stages.name("pool" if tail else "anchor"), layout.shape(shape),
+    if stages.tail is op:
+        return _after_convolution(op, x, shape, rank, average, stages)
+    stages.anchor("pool")
+    x = stages.resident(x)
+    layout = _layout(x)
+    stage = compute(stages.name("anchor"), layout.shape(shape),
                     _taps(op, x, layout, rank, average), op.ints("pool_size"),
                     te.sum if average else te.max)
+    return _result(op, stage, x, shape, layout, rank, average)
+
+
+def _result(op: Op, stage: Any, x: Value, shape: tuple[int, ...], layout: Layout, rank: int,
+            average: bool) -> Value:
     out = load(stage, shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return _mean(op, out, x, rank) if average else out
 
 
-def _layout(x: Value, shape: tuple[int, ...], stages: Stages) -> Layout:
+def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, average: bool,
+                       stages: Stages) -> Value:
+    """The tail of a convolution: it reads `mid`, the epilogue over all places that windows cover.
+
+    `mid` holds the fold's identity where a window leaves the image, so the taps have no branch.
+    """
+    if stages.kind not in ("conv", "dwconv"):
+        raise NotLowerable(f"{op.kind} after {stages.kind}")
+    before, size = window_domain(op, x.shape[2:])
+    size = (*size[:-1], round_up(size[-1]))
+    identity = 0.0 if average else float(np.finfo(x.dtype).min)
+    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), identity)
+    layout = _layout(x)
+    mid = stages.hold(whole, "mid", layout)
+    stages.kind = "convpool"
+    stride, dilation = op.ints("strides"), op.ints("dilation")
+
+    def expr(body: Body, i: Index) -> Any:
+        place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
+        where = tuple(o * s + k * d for o, s, k, d in zip(place[2:], stride, taps, dilation))
+        return body.read(mid, (*place[:2], *where))
+
+    stage = compute(stages.name("pool"), layout.shape(shape), expr, op.ints("pool_size"),
+                    te.sum if average else te.max)
+    return _result(op, stage, x, shape, layout, rank, average)
+
+
+def _layout(x: Value) -> Layout:
     return x.layout if x.layout.blocked and x.layout.axis == 1 else PLAIN
 
 

@@ -23,6 +23,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.ecg.graph import Op
 
 
 class NotLowerable(Exception):
@@ -46,6 +47,7 @@ class Stages:
     arguments: list[tuple[str | Packed, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     anchored: bool = False
+    tail: Op | None = None  # the pooling that follows the anchor, if the block has one
 
     def name(self, role: str) -> str:
         """A fresh stage name: pad0, pad1, ..."""

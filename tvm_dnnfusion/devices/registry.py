@@ -27,6 +27,8 @@ Source: vendors' optimisation manuals."""
 class DeviceError(ValueError):
     """No such device, or a target that no device stands for; the message lists what there is."""
 
+    exit_code = 2
+
 
 _REGISTERED: dict[str, DeviceSpec] = {}
 

@@ -24,6 +24,8 @@ _BIG_CORES_FIRST = 1
 class ThreadError(ValueError):
     """A number of threads that cannot be had."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True, slots=True)
 class ThreadReport:

@@ -81,12 +81,18 @@ class Importer(onnx_frontend.ONNXGraphImporter):
 
     def import_graph(self, graph: onnx.GraphProto, opset: int) -> tvm.IRModule:
         """The graph as a module whose expressions carry the names of their nodes."""
-        mod = self.from_onnx(graph, opset)
+        check_operators(self._folded.nodes, self._source)
+        try:
+            mod = self.from_onnx(graph, opset)
+        except Exception:
+            with contextlib.suppress(Exception):  # else TVM warns when the builder goes
+                self.bb._end_block()
+            raise
         mod["main"] = _stamp(mod["main"], self._markers)
         return mod
 
     def _check_for_unsupported_ops(self, graph: onnx.GraphProto) -> None:
-        check_operators(self._folded.nodes, self._source)
+        """Done before, with the nodes' names."""
 
     def _sanitize_name(self, name: str) -> str:
         identifier = re.sub(r"\W", "_", name)

@@ -4,7 +4,8 @@ TVM's importer writes some operators as TIR at once (`call_tir`), in which their
 to rewriting and planning, and some in a needlessly heavy form. `OVERRIDES` maps these to
 functions that give the Relax operator of the same meaning, or None to leave the node to TVM.
 
-    Pad, Clip, Tile, Einsum   call_tir               -> nn.pad, clip, tile, einsum
+    Pad, Clip, Tile           call_tir               -> nn.pad, clip, tile
+    Einsum                    call_tir               -> matmul (see onnx_einsum.py) or einsum
     CumSum(reverse)           call_tir around cumsum -> flip, cumsum, flip
     Sum, Max, Min, Mean       stack, then reduce     -> chain of add, maximum, minimum
     Dropout (inference)       nn.dropout             -> its input
@@ -21,6 +22,8 @@ import numpy as np
 import tvm
 from tvm import relax
 from tvm.ir import GenericConst
+
+from tvm_dnnfusion.frontend.onnx_einsum import einsum_as_matmul
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,28 @@ def _clip(node: NodeView) -> relax.Expr | None:
     else:
         bounds = [node.constant(1), node.constant(2)]
         if any(b is None and node.input(i) is not None for i, b in enumerate(bounds, start=1)):
-            return None
+            return _clip_by_tensors(x, node.input(1), node.input(2), dtype)
     low, high = (None if b is None or np.isnan(b).any() else np.asarray(b).item() for b in bounds)
     if low is not None and high is not None and low <= high:
         return relax.op.clip(x, tvm.tirx.const(low, dtype), tvm.tirx.const(high, dtype))
     if low is not None:
         x = relax.op.maximum(x, relax.const(low, dtype))
     return x if high is None else relax.op.minimum(x, relax.const(high, dtype))
+
+
+def _clip_by_tensors(
+    x: relax.Expr, low: relax.Expr | None, high: relax.Expr | None, dtype: str
+) -> relax.Expr:
+    """Bounds that are known at run time only."""
+
+    def or_inf(bound: relax.Expr, inf: float) -> relax.Expr:
+        if "float" not in dtype:
+            return bound
+        return relax.op.where(relax.op.isnan(bound), relax.const(inf, dtype), bound)
+
+    if low is not None:
+        x = relax.op.maximum(x, or_inf(low, -np.inf))
+    return x if high is None else relax.op.minimum(x, or_inf(high, np.inf))
 
 
 _PAD_MODES = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -107,11 +125,12 @@ def _tile(node: NodeView) -> relax.Expr | None:
 
 
 def _einsum(node: NodeView) -> relax.Expr | None:
-    """Only with an explicit result and no ellipsis: what Relax infers shapes for."""
+    """A matmul where it is one; else only what Relax infers shapes for."""
     equation = node.attrs["equation"].decode().replace(" ", "")
     if "->" not in equation or "." in equation:
         return None
-    return relax.op.einsum(list(node.inputs), equation)
+    product = einsum_as_matmul(equation, node.inputs)
+    return relax.op.einsum(list(node.inputs), equation) if product is None else product
 
 
 def _cumsum(node: NodeView) -> relax.Expr | None:

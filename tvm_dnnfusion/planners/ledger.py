@@ -26,7 +26,12 @@ Undecided = Callable[[Op, Op, bool, Facts], Reason]
 
 @dataclass
 class Ledger:
-    """Decisions by edge. A fusion overrides a refusal; of two refusals the later one stands."""
+    """Decisions by edge.
+
+    A fusion overrides a refusal. Of two refusals the later one stands, unless it only says what
+    follows from the earlier one: that the ops are in other blocks, or that table 3 keeps apart what
+    these have become.
+    """
 
     facts: Facts
     found: dict[tuple[str, str], EdgeDecision] = field(default_factory=dict)
@@ -36,7 +41,7 @@ class Ledger:
         """Record why the edges from one group to the other stay cut."""
         for p, _, c in self.facts.links(producers, consumers):
             old = self.found.get((p.name, c.name))
-            if old is None or not (old.fused or reason is Reason.TAKEN):
+            if old is None or not (old.fused or reason in _CONSEQUENCES):
                 self.found[p.name, c.name] = EdgeDecision(
                     p.name, c.name, False, reason, numbers, source
                 )
@@ -55,6 +60,9 @@ class Draft:
     ops: tuple[Op, ...]
     mapping: MappingType | None
     seed: str | None
+
+
+_CONSEQUENCES = (Reason.TAKEN, Reason.RED)
 
 
 def assemble(planner: str, drafts: Sequence[Draft], ledger: Ledger, device: str,

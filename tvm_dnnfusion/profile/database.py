@@ -27,11 +27,14 @@ from tvm_dnnfusion.profile.store import (
     ProfileError,
     inode_of,
     open_file,
+    read_entries,
     transaction,
 )
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+__all__ = ["FILE_NAME", "ProfileDB", "ProfileError", "Status", "read_entries", "utc_now"]
 
 FILE_NAME = "profile.sqlite"
 SUFFIXES = ("", "-wal", "-shm")

@@ -35,6 +35,8 @@ PUT = f"INSERT OR REPLACE INTO measurement ({NAMES}) VALUES ({', '.join('?' * le
 class ProfileError(RuntimeError):
     """The database cannot be used; the message names the file and what to do."""
 
+    exit_code = 3
+
 
 def read_entries(path: Path | str) -> tuple[Entry, ...]:
     """All rows of a database file that is only read: nothing is repaired, renamed or made.

@@ -202,17 +202,17 @@ class Matcher:
         """Operands of the chain that ends at an op, and the ops inside it."""
         leaves: list[str] = []
         links: list[str] = []
-        pending = list(op.inputs)
+        pending = [(t, op) for t in op.inputs]
         dtype = self.work.tensors[op.output].dtype
         while pending:
-            t = pending.pop(0)
+            t, reader = pending.pop(0)
             inner = self.work.producer.get(t)
             room = len(leaves) + len(pending) + 2 <= MAX_LEAVES
             if (inner is not None and inner.kind == op.kind and room and inner.barrier is None
-                    and self.work.single(t) and op.inputs.count(t) == 1
+                    and self.work.single(t) and reader.inputs.count(t) == 1
                     and self.work.tensors[t].dtype == dtype):
                 links.append(inner.name)
-                pending[:0] = list(inner.inputs)
+                pending[:0] = [(x, inner) for x in inner.inputs]
             else:
                 leaves.append(t)
         return tuple(leaves), tuple(links)

@@ -67,7 +67,8 @@ CLASSES: dict[str, tuple[tuple[str, ...], int]] = {
     "reduce": (tuple("sum mean max min prod".split()), 1),
     "average": (tuple("sum mean".split()), 1),
     "repeating": (tuple("broadcast_to tile repeat".split()), 1),
-    "reorder": (tuple("permute_dims flip".split()), 1),
+    "cutting": (("strided_slice",), 1),
+    "gathering": (("take",), 1),
 }
 """Class name -> (kinds, number of tensor operands). A trailing digit makes another name of it."""
 

@@ -99,8 +99,8 @@ class Site:
     def bind(self, values: Mapping[str, Any]) -> None:
         """More names: arrays become constants."""
         for name, value in values.items():
-            if isinstance(value, np.ndarray):
-                value = self.draft.constant(name.lower(), value)
+            if isinstance(value, (np.ndarray, np.generic)):
+                value = self.draft.constant(name.lower(), np.asarray(value))
             self.env = self.env.bind(name, value)
 
     def _emit_node(self, p: Node) -> str:

@@ -30,15 +30,20 @@ def conv_block(k: Kernel) -> None:
         movement(k, name)
     anchor = k.names("anchor")[0]
     outs = k.names("out")
-    aligned = [o for o in outs if k.extents(o) == k.extents(anchor)[: len(k.loops(o))]
-               and len(k.loops(o)) == len(k.spatial(anchor)[0])]
-    if len(aligned) == len(outs):
+    own = [k.extent(x) for x in k.spatial(anchor)[0]]
+    if all(_follows(k.extents(o), own) for o in outs):
         _tiles(k, anchor, outs)
         return
     copy = k.sch.cache_write(anchor, 0, "local")
     _tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
     for name in outs:
         movement(k, name)
+
+
+def _follows(extents: list[int], anchor: list[int]) -> bool:
+    """Whether an output has the anchor's axes; the anchor may compute some columns more."""
+    return len(extents) == len(anchor) and extents[:-2] == anchor[:-2] \
+        and extents[-1] == anchor[-1] and extents[-2] <= anchor[-2] <= extents[-2] * 9 // 8
 
 
 def vectors_of(blocks: int) -> int:

@@ -33,7 +33,7 @@ def convpool_block(k: Kernel) -> None:
     for out in outs:
         k.sch.reverse_compute_at(out, rest[-1])
         k.vectorize(k.loops(out)[-1])
-    k.sch.compute_at(mid, strip)
+    k.sch.compute_at(mid, strip, preserve_unit_loops=True)
     _conv_strip(k, anchor, mid, len(spatial), v)
     k.sch.vectorize(lane)
     k.sch.decompose_reduction(pool, taps[0])
@@ -48,21 +48,17 @@ def _strip(k: Kernel, height: int, blocks: int) -> int:
 
 def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     """The convolution of a strip, tile by tile, under the loops of its epilogue."""
-    loops = k.loops(mid)
-    lane, w = loops[-1], loops[-2]
-    cbi = loops[-(rank - 1)]
-    width = tile_of(k.extent(w), _limit(k, v))
-    wo, wi = k.sch.split(w, [None, width])
-    k.sch.reorder(*loops[-(rank - 2):-2], wo, wi, cbi, lane)
-    k.sch.compute_at(anchor, wo)
+    _, cb, *place, w, lane = k.loops(mid)[-rank:]
+    # the anchor's width cuts into even tiles, that of the windows may not: only `mid` is cut short
+    whole = k.extent(k.spatial(anchor)[0][-2])
+    wo, wi = k.sch.split(w, [None, tile_of(whole, _limit(k, v))])
+    k.sch.reorder(*place, wo, wi, cb, lane)
+    k.sch.compute_at(anchor, wo, preserve_unit_loops=True)
     k.vectorize(lane)
     k.sch.set_scope(anchor, 0, "local")
-    count = k.reduction(anchor)
-    inner = k.loops(anchor)
-    folded = inner[len(inner) - count:]
-    tile = inner[len(k.loops(mid)) - 3: len(inner) - count]
-    # the tile's own loops: channels, (rows), columns, lanes
-    a_cb, *a_place, a_lane = tile
+    loops, count = k.loops(anchor), k.reduction(anchor)
+    folded = loops[len(loops) - count:]
+    _, a_cb, *a_place, a_lane = loops[len(loops) - count - rank: len(loops) - count]
     k.sch.reorder(*folded, *a_place, a_cb, a_lane)
     k.sch.vectorize(a_lane)
     k.unroll(*a_place, a_cb)
