@@ -23,9 +23,10 @@ $(VENV)/dev.stamp: pyproject.toml | $(BIN)/python
 demo: $(VENV)/run.stamp
 	mkdir -p $(BUILD)/demo
 	$(BIN)/python -m benchmarks.models $(DEMO_MODEL) --output $(BUILD)/demo/$(DEMO_MODEL).onnx
-	$(BIN)/python -m tvm_dnnfusion.cli optimize $(BUILD)/demo/$(DEMO_MODEL).onnx --output $(BUILD)/demo/out
-	$(BIN)/python -m tvm_dnnfusion.cli verify $(BUILD)/demo/$(DEMO_MODEL).onnx
-	$(BIN)/python -m tvm_dnnfusion.cli bench $(BUILD)/demo/$(DEMO_MODEL).onnx
+	$(BIN)/dnnfusion optimize $(BUILD)/demo/$(DEMO_MODEL).onnx --output $(BUILD)/demo/$(DEMO_MODEL)
+	$(BIN)/dnnfusion verify $(BUILD)/demo/$(DEMO_MODEL).onnx --library $(BUILD)/demo/$(DEMO_MODEL)
+	$(BIN)/dnnfusion bench $(BUILD)/demo/$(DEMO_MODEL) --top 10
+	@echo "The report: $(BUILD)/demo/$(DEMO_MODEL)/report.html"
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -q tests

@@ -1,4 +1,8 @@
-"""Interleaved measurement: in every round each peer has a turn, so that drift hits all alike."""
+"""Interleaved measurement: in every round each peer has a turn, so that drift hits all alike.
+
+The round begins with another peer each time: no one always follows the same one, whose threads may
+still be spinning.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,10 @@ TURN_SECONDS = 0.1
 MAX_PER_TURN = 20
 SETTLE_SECONDS = 0.02
 """Pause before a turn: idle workers of the peer before it spin for some milliseconds."""
+
+WARM_SECONDS = 0.05
+"""Untimed inferences at the start of a turn: for 10 to 20 ms after another peer's turn the system
+may still have two workers on one processor (seen as one inference of 15 ms among others of 0.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +56,12 @@ def measure(
         for name, once in first.items()
     }
     samples: dict[str, list[list[float]]] = {name: [] for name in sessions}
+    names = list(sessions)
     for index in range(rounds):
-        for name, session in sessions.items():
+        first_turn = index % len(names) if names else 0
+        for name in names[first_turn:] + names[:first_turn]:
             if (index + 1) * turns[name] // rounds > index * turns[name] // rounds:
-                samples[name].append(_turn(session, first[name]))
+                samples[name].append(_turn(sessions[name], first[name]))
     return {name: summarize(found) for name, found in samples.items()}
 
 
@@ -74,7 +84,8 @@ def _warm(session: Session) -> float:
 
 
 def _turn_seconds(once: float) -> float:
-    return once * (1 + _repeats(once))
+    warm = SETTLE_SECONDS + (max(WARM_SECONDS, once) if once < TURN_SECONDS else 0.0)
+    return warm + once * _repeats(once)
 
 
 def _repeats(once: float) -> int:
@@ -82,8 +93,10 @@ def _repeats(once: float) -> int:
 
 
 def _turn(session: Session, once: float) -> list[float]:
-    """One inference to bring caches and threads back, then the timed ones."""
+    """Untimed inferences to bring caches and threads back, then the timed ones."""
     time.sleep(SETTLE_SECONDS)
     if once < TURN_SECONDS:
-        session.run()
+        end = time.perf_counter() + WARM_SECONDS
+        while time.perf_counter() < end:
+            session.run()
     return [session.seconds() for _ in range(_repeats(once))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -88,13 +89,23 @@ def _sleeper(name: str, seconds: float, log: list[str]) -> Session:
 
 def test_turns_interleave_and_a_slow_peer_gets_fewer_of_them() -> None:
     log: list[str] = []
-    sessions = {"quick": _sleeper("quick", 0.01, log), "slow": _sleeper("slow", 0.11, log)}
-    found = rounds.measure(sessions, rounds=9, seconds=0.3)
+    sessions = {"quick": _sleeper("quick", 0.01, log), "slow": _sleeper("slow", 0.25, log)}
+    found = rounds.measure(sessions, rounds=5, seconds=1.0)
     assert found["slow"].rounds == rounds.MIN_ROUNDS
-    assert found["slow"].median_ms == pytest.approx(110, rel=0.5)
-    turns = [name for i, name in enumerate(log) if i == 0 or log[i - 1] != name]
-    assert turns.count("slow") == 1 + rounds.MIN_ROUNDS
-    assert turns.count("quick") >= 1 + rounds.MIN_ROUNDS, "quick ran between the slow turns"
+    assert rounds.MIN_ROUNDS <= found["quick"].rounds <= 5
+    assert found["slow"].median_ms == pytest.approx(250, rel=0.5)
+    assert log.count("slow") == 2 + found["slow"].runs, "two to warm up, then one per turn"
+    last_warm = [i for i, name in enumerate(log) if name == "slow"][1]
+    turns = [name for name, _ in itertools.groupby(log[last_warm + 1 :])]
+    assert turns.count("quick") >= 2, "turns of the two alternate"
+
+
+def test_each_round_begins_with_another_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    monkeypatch.setattr(rounds, "_warm", lambda session: 1.0)
+    sessions = {name: _sleeper(name, 0.0, log) for name in "abc"}
+    rounds.measure(sessions, rounds=3, seconds=100.0)
+    assert "".join(log) == "abc" + "bca" + "cab"
 
 
 def test_a_turn_counts_with_its_median() -> None:

@@ -92,7 +92,7 @@ def test_a_wrong_import_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     room.mkdir(parents=True)
     (room.parent / "planners").mkdir()
     (room / "a.py").write_text("def f():\n    from ..planners import plan\n", encoding="utf-8")
-    with pytest.raises(AssertionError, match="ecg/a.py:2 imports tvm_dnnfusion.planners"):
+    with pytest.raises(AssertionError, match=r"ecg/a\.py:2 imports tvm_dnnfusion\.planners"):
         test_imports_point_one_way()
 
 

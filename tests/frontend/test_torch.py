@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.frontend.running import kinds, run_tvm
 
+from tests.frontend.running import kinds, run_tvm
 from tvm_dnnfusion.frontend import errors, load
 
 torch = pytest.importorskip("torch")

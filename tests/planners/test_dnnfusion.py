@@ -157,6 +157,15 @@ class TestPoolingTail:
         numbers = dict(edge(found, "relu", "max_pool2d").numbers)
         assert numbers == {"recompute": 1.125, "halo_rows": 1.0, "window": 3.0, "stride": 2.0}
 
+    def test_the_seed_may_stand_behind_the_pooling(self):
+        b = GraphBuilder()
+        y = b.op("add", conv(b, b.input("x", (1, 3, 64, 64)), 16), weight(b, 16, 1, 1))
+        y = b.op("nn.relu", b.op("nn.max_pool2d", y, pool_size=(2, 2), strides=(2, 2)))
+        found = make(b.output(y).build())
+        assert len(found.blocks) == 1
+        assert found.blocks[0].seed == "relu"
+        assert edge(found, "conv2d", "add").reason is Reason.FUSED_EXTENSION
+
     def test_switched_off(self):
         found = make(self.net(pool_size=(2, 2), strides=(2, 2)), extensions=False)
         assert groups(found) == {frozenset({"conv2d", "relu"}), frozenset({"max_pool2d"})}

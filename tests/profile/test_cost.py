@@ -12,7 +12,7 @@ from tvm_dnnfusion.cost.database import DatabaseCost
 from tvm_dnnfusion.cost.protocol import Cost, Estimate
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.ecg.graph import Graph, Op
-from tvm_dnnfusion.profile import Measurement, ProfileDB, block_key
+from tvm_dnnfusion.profile import Measurement, ProfileDB, ProfileError, block_key
 
 DEVICE = registry.get("x86-64-v3")
 
@@ -101,3 +101,19 @@ def test_a_failed_measurement_is_named_and_not_repeated(
         assert cost.latency_us(graph.ops, graph).source == "analytic"
     assert len(calls) == 1
     assert "conv, exp, add" in caplog.text and "does not build" in caplog.text
+
+
+def test_a_database_that_fails_is_done_without_and_named_once(
+    db: ProfileDB, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(entry: object) -> None:
+        raise ProfileError(f"profile database {db.path}: database or disk is full")
+
+    monkeypatch.setattr(db, "put", full)
+    meter = Meter(Measurement(1.0, 0.0, 5))
+    cost = DatabaseCost(db, DEVICE, Fixed(), meter, schedule_version="1")
+    graph = conv_add_relu()
+    with caplog.at_level(logging.WARNING):
+        assert cost.latency_us(graph.ops, graph).source == "measured"
+        assert cost.latency_us(graph.ops[:2], graph).source == "measured"
+    assert caplog.text.count("disk is full") == 1

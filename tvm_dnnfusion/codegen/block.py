@@ -7,12 +7,12 @@ stages (see `stages.py`); schedules take it from there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import tvm
-from tvm import te, tirx
+from tvm import s_tir, te, tirx
 
 from tvm_dnnfusion.codegen import convolution, matmul, movement, pointwise, pooling, reductions
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
@@ -98,7 +98,7 @@ class _Lowering:
         for op in ops:
             for t in op.inputs:
                 self.readers[t] = self.readers.get(t, 0) + 1
-        self.moved: list[tuple[str, Any, Layout, tuple[int, ...]]] = []
+        self.moved: dict[str, Any] = {}  # output stages in the anchor's order -> where they write
 
     def value(self, tensor: str) -> Value:
         """The value of a tensor: made in the block, a constant, or an argument."""
@@ -167,27 +167,32 @@ class _Lowering:
         """An output stage; later ops of the block read it."""
         layout = self.layouts.get(tensor, PLAIN)
         name = self.stages.name("out")
-        anchor = self.stages.anchored and value.push is not None
-        if anchor and not _same_order(value, layout):
-            stage = self._store_moved(name, tensor, value, layout)
-            self.outputs[tensor] = (stage, layout)
-            self.stages.kind = self.stages.kind
+        if value.moved and value.push is not None and _volume(self.stages.domain) == _volume(value.shape):
+            self.outputs[tensor] = (self._store_moved(name, value, layout), layout)
             return
         stage = compute(name, layout.shape(value.shape),
                         lambda body, place: body.read(value, tuple(layout.logical(tuple(place)))))
         self.outputs[tensor] = (stage, layout)
         kept = load(stage, value.shape, layout)
-        kept.readers, kept.push = value.readers, value.push
+        kept.readers, kept.push, kept.moved = value.readers, value.push, value.moved
         self.values[tensor] = kept
 
-    def _store_moved(self, name: str, tensor: str, value: Value, layout: Layout) -> Any:
-        raise NotLowerable("moved output")
+    def _store_moved(self, name: str, value: Value, layout: Layout) -> Any:
+        """An output stage in the order of the anchor, which writes to where the element belongs.
+
+        So that GEMM + Reshape + Transpose stays one pass over register tiles: the write index is
+        transformed when the function is there (`_move`).
+        """
+        push, domain = value.push, self.stages.domain
+        assert push is not None
+        self.moved[name] = lambda *place: layout.index(push(_body_over(place, domain), place))
+        return compute(name, domain, lambda body, place: body.read(value, push(body, place)))
 
     def kernel(self, name: str) -> Kernel:
         """The PrimFunc over the arguments and outputs."""
         outs = [self.outputs[t][0] for t in self.escaping]
         args = [tensor for _, tensor in self.stages.arguments]
-        func = te.create_prim_func([*args, *outs])
+        func = _move(te.create_prim_func([*args, *outs]), self.moved, len(self.stages.domain))
         attrs = {"global_symbol": name, "tirx.noalias": True, "dnnfusion.kind": self.stages.kind,
                  "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins))}
         for key, item in attrs.items():
@@ -197,5 +202,32 @@ class _Lowering:
                       tuple(op.name for op in self.ops))
 
 
-def _same_order(value: Value, layout: Layout) -> bool:
-    return True
+def _volume(shape: tuple[int, ...]) -> int:
+    out = 1
+    for n in shape:
+        out *= n
+    return out
+
+
+def _body_over(place: Index, domain: tuple[int, ...]) -> Body:
+    return Body(dict(zip(place, domain)))
+
+
+def _move(func: Any, moved: Mapping[str, Any], rank: int) -> Any:
+    """The function with the outputs of these stages laid out by their maps."""
+    if not moved:
+        return func
+    sch = s_tir.Schedule(func)
+    for name, where in moved.items():
+        index_map = tirx.IndexMap.from_func(_exprs(where), ndim=rank)
+        sch.transform_layout(name, ("write", 0), index_map, assume_injective_transform=True)
+    return sch.mod["main"]
+
+
+def _exprs(where: Callable[..., Index]) -> Callable[..., list[Any]]:
+    """An index map with numbers as TIR constants, as IndexMap takes them."""
+
+    def mapped(*place: Any) -> list[Any]:
+        return [tirx.const(i, "int32") if isinstance(i, int) else i for i in where(*place)]
+
+    return mapped

@@ -247,6 +247,7 @@ def _aligned(sizes: ConvShape, source: Value, weight: Value, data: np.ndarray | 
     stage = compute(stages.name("anchor"), layout.shape(shape),
                     _multiply(sizes, source, packed, blocks, v, inner),
                     (outer, *sizes.kernel, inner), te.sum)
+    stages.domain = layout.shape(shape)
     out = load(stage, shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return out

@@ -46,6 +46,7 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
         return stage(*index[:-1], body.simplify(col // lanes), body.simplify(col % lanes))
 
     out = Value(shape, a.dtype, at, resident=True)
+    stages.domain = (*shape[:-2], m, blocks, lanes)
     if n % lanes == 0:
         out.push = lambda body, i: (*i[:-2], body.simplify(i[-2] * lanes + i[-1]))
     return out

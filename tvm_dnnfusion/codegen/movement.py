@@ -75,7 +75,8 @@ def reshape(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
 
     push = source.push
     forward = push and (lambda body, i: regroup(source.shape, shape, push(body, i), body))
-    return Value(shape, source.dtype, at, resident=source.resident, push=forward)
+    return Value(shape, source.dtype, at, resident=source.resident, push=forward or None,
+                 moved=source.moved or shape != source.shape)
 
 
 def permute(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
@@ -93,7 +94,8 @@ def permute(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
 
     return Value(shape, source.dtype,
                  lambda body, index: body.read(source, tuple(index[b] for b in back)),
-                 resident=source.resident, push=forward if push else None)
+                 resident=source.resident, push=forward if push else None,
+                 moved=True)
 
 
 def expand(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:

@@ -113,7 +113,8 @@ def elementwise(op: Op, fn: Callable[..., Any], inputs: list[Value], shape: tupl
     main = next((v for v in inputs if v.push and v.shape == shape), None)
     same = [v for v in inputs if v.shape == shape]
     layout = next((v.layout for v in same if v.layout.blocked), PLAIN)
-    return Value(shape, dtype, at, layout=layout, push=main.push if main else None)
+    return Value(shape, dtype, at, layout=layout, push=main.push if main else None,
+                 moved=bool(main and main.moved))
 
 
 def clip(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:

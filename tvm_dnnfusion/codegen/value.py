@@ -97,7 +97,7 @@ class Value:
     `readers` counts the ops and outputs that read it. `resident`: a read is a plain load, whatever
     the index. `layout` is how the elements lie in memory, or would best be written. `push` maps an
     index of the block's anchor (its heavy op) to the index of this value that depends on it, where
-    that is one to one.
+    that is one to one; `moved` says that the order is not the anchor's.
     """
 
     shape: tuple[int, ...]
@@ -107,6 +107,7 @@ class Value:
     resident: bool = False
     layout: Layout = PLAIN
     push: Callable[[Body, Index], Index] | None = field(default=None, repr=False)
+    moved: bool = False
 
 
 def load(tensor: Any, shape: tuple[int, ...], layout: Layout = PLAIN) -> Value:

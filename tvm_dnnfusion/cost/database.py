@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TypeVar
 
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.cost.protocol import Cost, Estimate
@@ -16,7 +17,9 @@ from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.profile.database import ProfileDB, utc_now
 from tvm_dnnfusion.profile.keys import canonical_block, entry_key
 from tvm_dnnfusion.profile.records import Entry, Measurement
+from tvm_dnnfusion.profile.store import ProfileError
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 Measure = Callable[[tuple[Op, ...], Graph], "Measurement | None"]
@@ -60,6 +63,7 @@ class DatabaseCost:
         self.schedule_version = schedule_version
         self.threads = device.cores if threads is None else threads
         self._known: dict[str, Estimate] = {}
+        self._lost = False
 
     def latency_us(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
         """Estimate for `ops` as one kernel; `source` says which of the three it is from."""
@@ -70,14 +74,26 @@ class DatabaseCost:
         return self._known[key]
 
     def _find(self, key: str, block: str, ops: tuple[Op, ...], graph: Graph) -> Estimate:
-        row = self.db.get(key)
+        row = self._with_database(lambda db: db.get(key))
         if row is not None:
             return Estimate(row.latency_us, "database")
         found = self._measured(ops, graph)
         if found is None:
             return self.fallback.latency_us(ops, graph)
-        self.db.put(self._entry(key, block, found))
+        entry = self._entry(key, block, found)
+        self._with_database(lambda db: db.put(entry))
         return Estimate(found.median_us, "measured")
+
+    def _with_database(self, action: Callable[[ProfileDB], T]) -> T | None:
+        """Use the database; one that fails (a full disk) is done without, with one warning."""
+        if self._lost:
+            return None
+        try:
+            return action(self.db)
+        except ProfileError as error:
+            log.warning("%s; planning goes on without the profile database", error)
+            self._lost = True
+            return None
 
     def _measured(self, ops: tuple[Op, ...], graph: Graph) -> Measurement | None:
         if self.measure is None:

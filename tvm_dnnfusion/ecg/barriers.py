@@ -28,7 +28,7 @@ class Barrier(enum.Enum):
 
 
 def _of(reason: Barrier, kinds: str) -> dict[str, Barrier]:
-    return {kind: reason for kind in kinds.split()}
+    return dict.fromkeys(kinds.split(), reason)
 
 
 BARRIERS: dict[str, Barrier] = {

@@ -197,7 +197,7 @@ _RULES: dict[str, FlopRule] = {
     **{f"nn.conv{n}d_transpose": _conv_transpose for n in (1, 2, 3)},
     **{f"nn.{p}_pool{n}d": _pool for p in ("max", "avg") for n in (1, 2, 3)},
     **{f"image.resize{n}d": _resize for n in (2, 3)},
-    **{kind: _sort for kind in ("sort", "argsort", "topk", "median")},
+    **dict.fromkeys(("sort", "argsort", "topk", "median"), _sort),
     "matmul": _matmul,
     "einsum": _einsum,
     "nn.attention": _attention,

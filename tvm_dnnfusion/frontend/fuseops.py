@@ -103,7 +103,7 @@ def _one_kernel_per_call(
         return value
 
     main = map_bindings(module["main"], recall)
-    kernels = {gv: func for gv, func in builder.get().functions.items()}
+    kernels = dict(builder.get().functions.items())
     return relax.transform.Normalize()(tvm.IRModule({"main": main, **kernels})), owner
 
 

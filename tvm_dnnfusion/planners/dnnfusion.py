@@ -75,7 +75,7 @@ class _Growing:
     seed: Op
     ops: dict[str, Op]
     mapping: MappingType
-    rounds: int = 0
+    again: bool = False
     refused: dict[str, Op] = field(default_factory=dict)
 
 
@@ -150,7 +150,7 @@ class Search:
 
     def _again(self, block: _Growing) -> None:
         """What was refused going forward, now that the block has what stood behind it."""
-        block.rounds += 1
+        block.again = True
         before = tuple(block.ops.values())
         for op in tuple(block.refused.values()):
             if op.name in self.unfused and self._join(block, op, forward=True):
@@ -181,7 +181,7 @@ class Search:
     def _refuse(self, block: _Growing, sides: tuple[tuple[Op, ...], tuple[Op, ...]], op: Op,
                 verdict: Verdict, source: str, forward: bool) -> None:  # fmt: skip
         self.ledger.refuse(*sides, verdict.reason, verdict.numbers, source)
-        if forward and verdict.reason in _TRY_AGAIN and not block.rounds:
+        if forward and verdict.reason in _TRY_AGAIN and not block.again:
             block.refused[op.name] = op
 
     def _decide(self, block: _Growing, op: Op, forward: bool) -> tuple[Verdict, str]:
@@ -208,16 +208,25 @@ class Search:
         sides = (members, (op,)) if forward else ((op,), members)
         grows = self.facts.entry(*sides) is MappingType.ONE_TO_MANY
         if forward:
-            if has_heavy or block.rounds or not (self.facts.is_heavy(op) or grows):
-                return False
-            starts = members
+            idle = has_heavy or block.again or not (self.facts.is_heavy(op) or grows)
         else:
-            if self.facts.is_heavy(op) or not (has_heavy or grows):
-                return False
-            starts = (op,)
-        found = heavy_before(starts, self.facts, self.contraction,
+            idle = self.facts.is_heavy(op) or not (has_heavy or grows)
+        if idle:
+            return False
+        found = heavy_before(members if forward else (op,), self.facts, self.contraction,
                              lambda p: p.name in self.unfused or p.name in block.ops)  # fmt: skip
-        return found is not None and found.name not in block.ops and found.name != op.name
+        if found is None or found[0].name in block.ops:
+            return False
+        return forward or not self._comes_along(block, found)
+
+    def _comes_along(self, block: _Growing, found: tuple[Op, ...]) -> bool:
+        """Whether the heavy op behind can join the block with its epilogue: an extension."""
+        members = self.facts.sorted(block.ops.values())
+        verdict = judge(Part(found, MappingType.MANY_TO_MANY), Part(members, block.mapping),
+                        self.facts, self.limits,
+                        lambda: self.contraction.is_convex((*found, *members)),
+                        self.options.extensions)  # fmt: skip
+        return verdict.reason is Reason.FUSED_EXTENSION
 
     def _profit(self, members: tuple[Op, ...], op: Op, verdict: Verdict) -> tuple[Verdict, str]:
         """Step 2.3: keep the fusion unless it is slower than the two kernels."""

@@ -21,8 +21,12 @@ with bias, scale and residual has a dozen."""
 
 
 def heavy_before(starts: tuple[Op, ...], facts: Facts, contraction: Contraction,
-                 free: Callable[[Op], bool]) -> Op | None:  # fmt: skip
+                 free: Callable[[Op], bool]) -> tuple[Op, ...] | None:  # fmt: skip
     """A heavy op that can take `starts` and what lies between as its epilogue, or None.
+
+    Returns
+    -------
+    The heavy op and, in canonical order, the ops of the path from it to `starts`.
 
     Parameters
     ----------
@@ -41,8 +45,9 @@ def heavy_before(starts: tuple[Op, ...], facts: Facts, contraction: Contraction,
             if p.name in walked or not free(p) or facts.is_alone(p) or not _through(p, op, facts):
                 continue
             if facts.is_heavy(p):
-                if contraction.is_convex((p, *_path(p, walked, facts))):
-                    return p
+                found = (p, *_path(p, walked, facts))
+                if contraction.is_convex(found):
+                    return found
                 continue
             walked[p.name] = p
             pending.append(p)

@@ -101,7 +101,7 @@ def _decision(decision: EdgeDecision) -> dict[str, Any]:
         "consumer": decision.consumer,
         "fused": decision.fused,
         "reason": decision.reason.name,
-        "numbers": {key: value for key, value in decision.numbers},
+        "numbers": dict(decision.numbers),
         "source": decision.source,
     }
 

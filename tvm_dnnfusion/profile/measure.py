@@ -18,6 +18,9 @@ from tvm_dnnfusion.profile.arrays import random_array
 from tvm_dnnfusion.profile.records import Measurement
 
 _SYMBOL = "measured_kernel"
+QUIET_OVER_MIN = 1.1
+"""A quiet window counts only this close to the fastest sample: load from other programs can slow a
+kernel down evenly. On a 2-core guest under load whole windows were three times the minimum."""
 
 
 class MeasureError(RuntimeError):
@@ -28,15 +31,15 @@ class MeasureError(RuntimeError):
 class Limits:
     """How long to measure.
 
-    Sampling ends when at least `min_samples` have a spread (interquartile range over median) of at
-    most `spread`, at `max_samples`, or after `wall_s` seconds. A sample is one timing of as many
-    calls as take `sample_us`: 2 ms is two hundred times what a thread pool takes to wake. The first
-    `warmup_us` are not counted.
+    Sampling ends when the last `min_samples` have a spread (interquartile range over median) of at
+    most `spread` and are near the fastest one, at `max_samples`, or after `wall_s` seconds. A
+    sample is one timing of as many calls as take `sample_us`: 2 ms is two hundred times what a
+    thread pool takes to wake. The first `warmup_us` are not counted.
     """
 
     spread: float = 0.05
     min_samples: int = 7
-    max_samples: int = 60
+    max_samples: int = 200
     sample_us: float = 2_000.0
     warmup_us: float = 20_000.0
     wall_s: float = 3.0
@@ -47,12 +50,15 @@ def sample(
     limits: Limits = Limits(),
     clock: Callable[[], float] = time.monotonic,
 ) -> Measurement:
-    """Time `run(calls) -> microseconds per call` until the spread is small.
+    """Time `run(calls) -> microseconds per call` until it is steady.
 
-    At least one sample is taken, however slow the kernel is. `spread` of a single sample is 0.
+    The result is that of the steady samples, or of all where they never were; its `spread` tells.
+    At least one sample is taken, however slow the kernel is; the spread of a single one is 0.
     """
     deadline = clock() + limits.wall_s
     once = max(run(1), 1e-3)
+    if clock() >= deadline:
+        return Measurement(once, 0.0, 1)
     warmup = int(min(limits.warmup_us / once, 10_000))
     if warmup > 1 and clock() < deadline:
         once = max(run(warmup), 1e-3)
@@ -60,9 +66,15 @@ def sample(
     times: list[float] = []
     while not times or (len(times) < limits.max_samples and clock() < deadline):
         times.append(run(calls))
-        if len(times) >= limits.min_samples and spread(times) <= limits.spread:
-            break
+        window = times[-limits.min_samples :]
+        if len(window) == limits.min_samples and _quiet(window, min(times), limits.spread):
+            return Measurement(float(np.median(window)), spread(window), len(times))
     return Measurement(float(np.median(times)), spread(times), len(times))
+
+
+def _quiet(window: list[float], fastest: float, limit: float) -> bool:
+    """Whether samples agree with each other and with the fastest of all."""
+    return spread(window) <= limit and float(np.median(window)) <= QUIET_OVER_MIN * fastest
 
 
 def spread(times: list[float]) -> float:

@@ -126,13 +126,13 @@ class _Engine:
         order = self.work.order[c.root]
         touched = {t for op in c.dead for t in op.inputs}
         c = renamed(c)
+        self._declare(c)
         changed: list[str] = []
         for old, new in c.replaced.items():
             if new != old:
                 changed += self.work.rewire(old, new)
         for op in c.dead:
             self.work.remove(op)
-        self._declare(c)
         for i, op in enumerate(c.draft.ops):
             self.work.add(replace(op, origins=origins, rules=rules), (*order, i))
             changed.append(op.name)

@@ -57,7 +57,7 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
         try:
             table[choice](Kernel(sch, device))
             return _done(sch, func, choice)
-        except (ScheduleError, ScheduleFailed, KeyError, ValueError) as error:
+        except (ScheduleError, ScheduleFailed, LookupError, ValueError) as error:
             reason = _line(error)
             warnings.warn(f"kernel {name}: schedule {choice!r} failed ({reason})",
                           ScheduleWarning, stacklevel=2)

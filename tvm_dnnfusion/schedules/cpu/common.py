@@ -71,6 +71,13 @@ class Kernel:
             self.sch.parallel(fused)
         return fused
 
+    def innermost(self, block: str, under: Any) -> Any | None:
+        """The innermost loop of a block below a loop, or None if it has none there."""
+        loops = self.loops(block)
+        depth = next((i for i, x in enumerate(loops) if self.sch.get(x).same_as(self.sch.get(under))),
+                     len(loops) - 1)
+        return loops[-1] if depth < len(loops) - 1 else None
+
     def vectorize(self, loop: Any) -> None:
         """A vector loop of whole vectors, if the extent allows one; else LLVM may find its own."""
         n, lanes = self.extent(loop), self.lanes()

@@ -32,10 +32,10 @@ def conv_block(k: Kernel) -> None:
     outs = k.names("out")
     own = [k.extent(x) for x in k.spatial(anchor)[0]]
     if all(_follows(k.extents(o), own) for o in outs):
-        _tiles(k, anchor, outs)
+        anchor_tiles(k, anchor, outs)
         return
     copy = k.sch.cache_write(anchor, 0, "local")
-    _tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
+    anchor_tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
     for name in outs:
         movement(k, name)
 
@@ -51,7 +51,8 @@ def vectors_of(blocks: int) -> int:
     return 2 if blocks % 2 == 0 else 1
 
 
-def _tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
+def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
+    """Cut the anchor into register tiles, with what reads it (`outs`) at each tile."""
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
     v = vectors_of(k.extent(cb))
@@ -109,20 +110,24 @@ def depthwise_block(k: Kernel) -> None:
 def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     """Tiles of columns for stages that fold only a window: depthwise convolutions and poolings."""
     spatial, taps = k.spatial(anchor)
+    blocked = len(spatial) - len(taps) == 3
     work = product([k.extent(x) for x in (*spatial, *taps)])
-    if len(spatial) - len(taps) != 3:
-        raise ScheduleFailed("channels are not blocked")
-    n, cb, *place, lane = spatial
-    w = tile_of(k.extent(place[-1]), _limit(k, 1) // 2)
-    wo, wi = k.sch.split(place[-1], [None, w])
-    k.sch.reorder(n, cb, *place[:-1], wo, *taps, wi, lane)
-    k.parallel([n, cb, *place[:-1]], work)
+    columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
+    lead = spatial[: len(spatial) - 1 - len(tile)]
+    width = tile_of(k.extent(columns), _limit(k, 1) // 2) if blocked else k.extent(columns)
+    wo, wi = k.sch.split(columns, [None, width])
+    k.sch.reorder(*lead, wo, *taps, wi, *tile)
+    k.parallel(lead, work)
     k.sch.set_scope(anchor, 0, "local")
     for out in outs:
         k.sch.reverse_compute_at(out, wo)
-        k.vectorize(k.loops(out)[-1])
-    k.sch.vectorize(lane)
-    k.unroll(wi)
+        if k.loops(out) and len(k.loops(out)) > 2:
+            k.vectorize(k.loops(out)[-1])
+    if blocked:
+        k.sch.vectorize(tile[0])
+        k.unroll(wi)
+    else:
+        k.vectorize(wi)
     if product([k.extent(x) for x in taps]) <= 27:
         k.unroll(*taps)
     k.sch.decompose_reduction(anchor, taps[0])

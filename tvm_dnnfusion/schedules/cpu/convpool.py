@@ -11,7 +11,7 @@ The rows of the halo between two strips are computed twice.
 from __future__ import annotations
 
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product, tile_of
-from tvm_dnnfusion.schedules.cpu.conv import _limit, vectors_of
+from tvm_dnnfusion.schedules.cpu.conv import _limit, anchor_tiles, vectors_of, window_tiles
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 
@@ -21,6 +21,9 @@ def convpool_block(k: Kernel) -> None:
         movement(k, name)
     anchor, mid = k.names("anchor")[0], k.names("mid")[0]
     pool, outs = k.names("pool")[0], k.names("out")
+    if k.extents(mid)[1:2] + k.extents(mid)[-1:] != _channels(k, anchor):
+        _one_after_the_other(k, anchor, mid, pool, outs)
+        return
     spatial, taps = k.spatial(pool)
     n, cb, h, *rest, lane = spatial
     v = vectors_of(k.extent(cb))
@@ -37,6 +40,20 @@ def convpool_block(k: Kernel) -> None:
     _conv_strip(k, anchor, mid, len(spatial), v)
     k.sch.vectorize(lane)
     k.sch.decompose_reduction(pool, taps[0])
+
+
+def _channels(k: Kernel, anchor: str) -> list[int]:
+    """Channel blocks and lanes of the anchor."""
+    spatial = k.spatial(anchor)[0]
+    return [k.extent(spatial[1]), k.extent(spatial[-1])]
+
+
+def _one_after_the_other(k: Kernel, anchor: str, mid: str, pool: str, outs: list[str]) -> None:
+    """Channels that do not fill the lanes: the epilogue is in another order than the anchor."""
+    copy = k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint
+    anchor_tiles(k, anchor, [copy], local=False)
+    movement(k, mid)
+    window_tiles(k, pool, outs)
 
 
 def _strip(k: Kernel, height: int, blocks: int) -> int:

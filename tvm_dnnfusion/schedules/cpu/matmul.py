@@ -21,7 +21,7 @@ def matmul_block(k: Kernel) -> None:
     *batch, m, nb, lane = spatial
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
-    direct = all(_matches(k.extents(o), [*lead, rows], blocks * lanes) for o in outs)
+    direct = all(_matches(k.extents(o), [*lead, rows], blocks, lanes) for o in outs)
     if not direct:
         copy = k.sch.cache_write(anchor, 0, "local")
         stores = [k.sch.get(copy).name_hint]
@@ -41,9 +41,11 @@ def matmul_block(k: Kernel) -> None:
             movement(k, name)
 
 
-def _matches(extents: list[int], lead: list[int], columns: int) -> bool:
-    """Whether an output is the product's own rows and columns, in that order."""
-    return extents[:-1] == lead and columns - 64 < extents[-1] <= columns
+def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int) -> bool:
+    """Whether an output has the product's own rows and columns, in that order."""
+    if extents == [*lead, blocks, lanes]:
+        return True
+    return extents[:-1] == lead and (blocks - 1) * lanes < extents[-1] <= blocks * lanes
 
 
 def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyped-def]
