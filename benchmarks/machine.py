@@ -7,6 +7,7 @@ chains of fused multiply-adds that stay in registers, and a sum of two arrays la
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass
 
@@ -31,22 +32,29 @@ REPEATS = 25
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """The machine: its CPU, the threads in force, and what was measured with them."""
+    """The machine: its CPU, the threads in force, and what was measured with them.
+
+    `load_average` is the system's, over the minute before: above about 0.5 something else ran, and
+    no figure is worth much.
+    """
 
     cpu: str
     threads: int
     peak_gflops: float
     bandwidth_gbs: float
+    load_average: float
 
 
 def measure(count: int) -> Machine:
     """Measure with `count` threads; the best of 25 runs each."""
+    load = os.getloadavg()[0]
     in_force = threads.configure(count).count
     return Machine(
         cpu=cpu.cpu_info().model,
         threads=in_force,
         peak_gflops=round(_peak_gflops(in_force), 1),
         bandwidth_gbs=round(_bandwidth_gbs(in_force), 1),
+        load_average=round(load, 2),
     )
 
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from benchmarks.rounds import Timing
 
 OURS = "dnnfusion"
+BUSY = 0.5
+"""Load average before the run above which the table says that the machine was not idle."""
+
 HEADINGS = {
     "dnnfusion": "this library",
     "fuseops": "FuseOps' plan",
@@ -87,13 +90,15 @@ def to_markdown(report: Report) -> str:
     """Medians in ms per model and peer, and speed-ups of this library."""
     others = [peer for peer in report.peers if peer != OURS] if OURS in report.peers else []
     header = ["model", *(f"{HEADINGS[p]} ms" for p in report.peers)]
+    header += ["of the peak"] if others else []
     header += [f"vs {HEADINGS[p]}" for p in others]
     rows = [header, ["---", *["---:"] * (len(header) - 1)]]
     for model in report.models:
         cells = [_cell(report.find(model, peer), report.rounds) for peer in report.peers]
-        rows.append([model, *cells, *(_ratio(report.speedup(model, p)) for p in others)])
+        share = [_share(report, model)] if others else []
+        rows.append([model, *cells, *share, *(_ratio(report.speedup(model, p)) for p in others)])
     if others:
-        blanks = [""] * len(report.peers)
+        blanks = [""] * (len(report.peers) + 1)
         means = (_ratio(report.mean_speedup(p)) for p in others)
         rows.append(["geometric mean", *blanks, *means])
     table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -138,8 +143,19 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}x"
 
 
+def _share(report: Report, model: str) -> str:
+    """FLOPs of the graph that we run over our median, as a share of the measured peak."""
+    ours, peak = report.find(model, OURS), float(str(report.machine["peak_gflops"]))
+    if ours is None or ours.timing is None or not ours.flops or not peak:
+        return ""
+    return f"{ours.flops / (ours.timing.median_ms * 1e-3) / (peak * 1e9):.0%}"
+
+
 def _notes(report: Report) -> Sequence[str]:
     notes: list[str] = []
+    load = float(str(report.machine["load_average"]))
+    if load > BUSY:
+        notes.append(f"The machine was busy (load average {load} before the run): not for quoting.")
     fewer = [
         f"{r.model}/{r.peer} {r.timing.rounds}"
         for r in report.results

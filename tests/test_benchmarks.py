@@ -19,7 +19,13 @@ from benchmarks.peers import Session
 from benchmarks.rounds import Timing
 from benchmarks.tables import Report, Result
 
-MACHINE = {"cpu": "a cpu", "threads": 2, "peak_gflops": 100.0, "bandwidth_gbs": 10.0}
+MACHINE = {
+    "cpu": "a cpu",
+    "threads": 2,
+    "peak_gflops": 100.0,
+    "bandwidth_gbs": 10.0,
+    "load_average": 0.1,
+}
 
 
 def _timing(ms: float, count: int = 5) -> Timing:
@@ -32,7 +38,7 @@ def _report(*results: Result) -> Report:
 
 def _row(model: str, ours: float, theirs: float) -> tuple[Result, Result]:
     return (
-        Result(model, "dnnfusion", _timing(ours)),
+        Result(model, "dnnfusion", _timing(ours), flops=100_000_000),
         Result(model, "ort", _timing(theirs)),
     )
 
@@ -51,14 +57,21 @@ def test_markdown_has_a_row_per_model_and_says_what_is_missing() -> None:
     text = tables.to_markdown(_report(*_row("a", 2.0, 4.0), slow, *_row("b", 4.0, 2.0), wrong))
     lines = text.splitlines()
     assert next(line for line in lines if line.startswith("| a |")) == (
-        "| a | 2 | 300\\* | 4 | 150.00x | 2.00x |"
+        "| a | 2 | 300\\* | 4 | 50% | 150.00x | 2.00x |"
     )
     assert next(line for line in lines if line.startswith("| b |")) == (
-        "| b | 4 | failed | 2 |  | 0.50x |"
+        "| b | 4 | failed | 2 | 25% |  | 0.50x |"
     )
-    assert "| geometric mean |  |  |  | 150.00x | 1.00x |" in lines
+    assert "| geometric mean |  |  |  |  | 150.00x | 1.00x |" in lines
     assert "a/zero 3" in text
     assert "- b, zero: outputs deviate" in text
+
+
+def test_a_busy_machine_is_named() -> None:
+    quiet = _report(*_row("a", 2.0, 4.0))
+    busy = Report({**MACHINE, "load_average": 3.2}, quiet.versions, 5, quiet.results)
+    assert "busy" not in tables.to_markdown(quiet)
+    assert "load average 3.2" in tables.to_markdown(busy)
 
 
 def test_json_holds_everything() -> None:

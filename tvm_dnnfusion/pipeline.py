@@ -116,8 +116,7 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     graph = rewriting.graph if rewriting else imported.graph
     say("plan")
     if options.plan is not None:
-        check_plan(options.plan, graph)
-        plan = options.plan
+        plan = check_plan(options.plan, graph)
     else:
         plan = make_plan(extend(graph), planner=options.planner, device=device, cost=options.cost)
     say("lower")

@@ -15,7 +15,6 @@ from onnx import helper, numpy_helper
 
 from tvm_dnnfusion.cli.app import run
 
-
 IR_VERSION = 8
 """The one of opset 17; onnx writes a newer one than ONNX Runtime reads."""
 

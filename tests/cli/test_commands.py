@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -92,6 +93,18 @@ def test_the_same_plan_gives_the_same_plan_file_and_it_can_be_applied_again(
                   "--no-profile")
     assert answer.code == 0
     assert (out / "plan.json").read_bytes() == (optimized / "plan.json").read_bytes()
+
+
+def test_the_code_of_the_kernels_can_be_written_too(call, model, tmp_path):
+    answer = call("optimize", model, "-o", tmp_path / "out", "--dump-code", "asm, tir,ll",
+                  "--no-verify", "--no-profile")
+    assert answer.code == 0
+    assert names(tmp_path / "out") == sorted([*FILES, "kernels.ll", "kernels.py", "kernels.s"])
+    plan = json.loads((tmp_path / "out" / "plan.json").read_text())["plan"]
+    kernel = next(b["name"] for b in plan["blocks"] if "conv2d" in b["name"])
+    for name in ("kernels.py", "kernels.ll", "kernels.s"):
+        assert kernel in (tmp_path / "out" / name).read_text()
+    assert call("optimize", model, "--dump-code", "relay").code == 2
 
 
 def test_a_default_folder_is_named_after_the_model(call, model, tmp_path, monkeypatch):
@@ -206,30 +219,26 @@ def test_bisect_passes_over_a_sound_plan(call, model):
 
 
 def test_bisect_names_the_first_wrong_block(call, model, monkeypatch):
-    from tvm_dnnfusion.runtime import module as runtime_module
+    """A lowering that takes one relu for a negation: the block with that relu is found."""
+    from tvm_dnnfusion.codegen import lower as lower_module
 
-    ran: list[int] = []
-    real = runtime_module.run
+    real = lower_module.lower
 
-    def run(module, inputs, threads=None):
-        result = real(module, inputs, threads)
-        ran.append(1)
-        # Calls of a bisecting run without references: the fused tensors first, then single ops.
-        if len(result.outputs) > 1 and not any(n > 1 for n in ran):
-            ran[-1] = 2
-            last = list(result.outputs)[1:]
-            for name in last:
-                result.outputs[name] = result.outputs[name] + 1
-        return result
+    def wrong(imported, graph, plan, device):
+        ops = [
+            dataclasses.replace(op, kind="negative") if "block/relu2" in op.origins else op
+            for op in graph.ops
+        ]
+        return real(imported, graph.rebuild(ops), plan, device)
 
-    monkeypatch.setattr("tvm_dnnfusion.runtime.run", run)
-    answer = call("verify", model, "--bisect", "--against", "unfused", "--json")
-    found = answer.json["bisection"]
-    assert found["wrong_block"] is not None
-    assert found["blocks_checked"] == 1
-    assert any(layer.startswith("block/") for layer in found["origins"])
+    monkeypatch.setattr(lower_module, "lower", wrong)
+    data = call("verify", model, "--bisect", "--against", "unfused", "--json").json["bisection"]
+    assert "block/relu2" in data["origins"]
+    assert "head/gemm" not in data["origins"]
+    assert data["blocks_checked"] == 2  # conv1 with relu1 agreed
+    assert not all(t["ok"] for t in data["tensors"])
     text = call("verify", model, "--bisect", "--against", "unfused").out
-    assert "Bisection" in text
+    assert f"First wrong block: {data['wrong_block']}, number 2 of the plan" in text
 
 
 def test_verify_a_saved_library(call, model, optimized):

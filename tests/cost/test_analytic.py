@@ -89,6 +89,13 @@ def test_a_barrier_costs_its_launch():
     assert COST.latency_us(ops, replace(graph, ops=ops)).us == LAUNCH_US
 
 
+def test_a_lone_reshape_is_a_view():
+    b = GraphBuilder()
+    graph = b.output(b.op("exp", b.op("reshape", b.input("x", (4, 8)), (8, 4)))).build()
+    assert us(graph, "reshape") == 0.0
+    assert us(graph, "reshape", "exp") == us(graph, "exp")
+
+
 def test_registry():
     assert isinstance(get_cost("analytic", DEVICE), Cost)
     assert "analytic" in cost_names()

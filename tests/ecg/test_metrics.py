@@ -126,9 +126,9 @@ def test_fingerprint_sees_shapes(shape):
 
 
 def test_fingerprint_sees_attributes_and_kinds():
-    prints = {
-        fingerprint(one("nn.softmax", shapes=((4, 4),), axis=axis)[1]) for axis in (0, 1)
-    } | {fingerprint(one("nn.log_softmax", shapes=((4, 4),), axis=1)[1])}
+    prints = {fingerprint(one("nn.softmax", shapes=((4, 4),), axis=axis)[1]) for axis in (0, 1)} | {
+        fingerprint(one("nn.log_softmax", shapes=((4, 4),), axis=1)[1])
+    }
     assert len(prints) == 3
 
 

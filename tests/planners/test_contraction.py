@@ -35,7 +35,8 @@ def test_joining_is_allowed_exactly_when_the_blocks_stay_acyclic(data):
         if acyclic:
             contraction.join(op, s)
             groups = merged
-        assert (contraction.group(op) == contraction.group(s)) is (groups[op.name] == groups[s.name])
+        together = groups[op.name] == groups[s.name]
+        assert (contraction.group(op) == contraction.group(s)) is together
 
 
 def test_a_chain_needs_no_search():

@@ -122,7 +122,8 @@ class TestWrongPlans:
             check_plan(self.plan, other)
 
     def test_two_blocks_of_one_name(self):
-        twice = tuple(replace(b, name="same") for b in with_blocks(self.plan, ("a",), ("b", "c")).blocks)
+        blocks = with_blocks(self.plan, ("a",), ("b", "c")).blocks
+        twice = tuple(replace(b, name="same") for b in blocks)
         self.refuse(replace(self.plan, blocks=twice, decisions=()), "two blocks are named same")
 
     def test_empty_block(self):

@@ -91,5 +91,7 @@ class TestFuseOps:
                     for op in graph.ops)  # fmt: skip
         graph = replace(graph, ops=ops)
         found = check_plan(make(graph, planner="tvm"), graph)
-        assert groups(found) == {frozenset({"sin", "tanh"}), frozenset({"relu"}), frozenset({"exp"})}
+        assert groups(found) == {
+            frozenset({"sin", "tanh"}), frozenset({"relu"}), frozenset({"exp"}),
+        }  # fmt: skip
         assert found.blocks[1].mapping is None

@@ -27,7 +27,7 @@ def op(
 
 
 def graph(ops: list[OpSummary], outputs: tuple[str, ...], elements: int = 256) -> GraphSummary:
-    """A graph of float32 tensors with `elements` elements each; its inputs are what nobody makes."""
+    """A graph of float32 tensors of `elements` elements; its inputs are what nobody makes."""
     made = {t for o in ops for t in o.outputs}
     names = dict.fromkeys([t for o in ops for t in (*o.inputs, *o.outputs)])
     tensors = {t: TensorSummary(t, (1, elements), "float32", 4 * elements) for t in names}

@@ -148,7 +148,8 @@ def test_a_plan_that_fused_everything_has_no_edge_table():
 
 
 def test_tags_escape_text_and_attributes_but_not_markup():
-    assert tag("td", "<b>", Markup("<i>"), None, class_='"') == '<td class="&quot;">&lt;b&gt;<i></td>'
+    cell = tag("td", "<b>", Markup("<i>"), None, class_='"')
+    assert cell == '<td class="&quot;">&lt;b&gt;<i></td>'
     assert tag("input", disabled=True, value=None) == "<input disabled>"
     assert tag("path", data_from="a", viewBox="0") == '<path data-from="a" viewBox="0"></path>'
     assert join("a<", Markup("<br>")) == "a&lt;<br>"

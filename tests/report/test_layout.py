@@ -53,7 +53,7 @@ def test_long_edges_pass_beside_the_nodes_of_the_layers_between(dag):
 
 def test_a_chain_is_one_column():
     names = [f"n{i}" for i in range(9)]
-    layout = layered(names, list(zip(names, names[1:])))
+    layout = layered(names, list(itertools.pairwise(names)))
     assert len({x for x, _ in layout.nodes.values()}) == 1
 
 

@@ -13,7 +13,11 @@ from tvm_dnnfusion.ecg.graph import Graph, Lit, Op, Ref, Tensor
 from tvm_dnnfusion.ecg.mapping import MappingType
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.report.summary import (
-    SummaryError, from_dict, graph_summary, summarise, to_dict,
+    SummaryError,
+    from_dict,
+    graph_summary,
+    summarise,
+    to_dict,
 )  # fmt: skip
 
 

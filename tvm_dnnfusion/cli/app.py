@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import json
 import logging
@@ -48,6 +49,16 @@ class LazyGroup(click.Group):
         assert isinstance(found, click.Command)
         return found
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with close matches for an unknown name: ours are not in `commands`."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS)
+            hint = f" Did you mean {' or '.join(close)}?" if close else ""
+            raise click.UsageError(f"No such command {args[0]!r}.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list in --help, without loading the commands."""
         with formatter.section("Commands"):
@@ -80,10 +91,8 @@ def run(argv: Sequence[str]) -> Exit:
             warnings.showwarning = _warn
             result = app.main(list(argv), prog_name="dnnfusion", standalone_mode=False)
         return Exit(result) if isinstance(result, int) else Exit.OK
-    except SystemExit as left:
-        # click leaves with 1, which means something else here, when the reader has left (| head).
-        if not isinstance(left.__context__, BrokenPipeError):
-            raise
+    except SystemExit:
+        # The one case where click leaves by itself: the reader of our output is gone (| head).
         _discard_output()
         return Exit.OK
     except (Exception, KeyboardInterrupt) as error:

@@ -11,6 +11,7 @@ import click
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes, module_of, summary_of
+from tvm_dnnfusion.cli.dump import code_files, parse_formats
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.quiet import without_chatter
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
               help="Absolute tolerance for values of order one; scaled by the length of sums.")
 @click.option("--profile/--no-profile", default=True, show_default=True,
               help="Measure the kernels for the report.")
+@click.option("--dump-code", metavar="FORMATS", callback=parse_formats,
+              help="Also write the kernels' code: tir, ll, asm, separated by commas.")
 @options.common
 def command(
     model: str,
@@ -55,6 +58,7 @@ def command(
     rtol: float | None,
     atol: float | None,
     profile: bool,
+    dump_code: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Rewrite, fuse, build and verify MODEL.
@@ -71,6 +75,7 @@ def command(
     with Phases(output.notes) as phases:
         compiled = build.compile(model, input_shapes, phases)
         module = module_of(compiled, build.threads)
+        inputs: dict[str, Any] = {}
         if here and (verify or profile):
             inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
         if verify:
@@ -82,7 +87,8 @@ def command(
             phases("profile")
             kernels = _profile(module, inputs, build.threads)
         phases("write")
-        files = _write(folder, model, compiled, module, build, results, kernels, phases)
+        code = code_files(compiled, dump_code)
+        files = _write(folder, model, compiled, module, build, results, kernels, phases, code)
     output.emit(
         {
             "model": model,
@@ -148,6 +154,7 @@ def _profile(module: Module, inputs: dict[str, Any], threads: int | None) -> tup
 def _write(
     folder: Path, model: str, compiled: Compiled, module: Module, build: Build,
     results: tuple[Verification, ...], kernels: tuple[KernelTime, ...], phases: Phases,
+    code: dict[str, bytes],
 ) -> list[str]:
     """Write everything, whole or not at all; return the names of the files."""
     from tvm_dnnfusion.runtime import Artefact, save
@@ -161,7 +168,7 @@ def _write(
         "kernels": bundle.kernel_data(kernels),
         "seconds": {name: round(s, 3) for name, s in phases.seconds.items()},
     }
-    further = bundle.files(report_data(model, compiled, results, kernels), statistics)
+    further = bundle.files(report_data(model, compiled, results, kernels), statistics) | code
     record = Artefact(
         model=Path(model).name,
         signature=module.signature,

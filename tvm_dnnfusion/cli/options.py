@@ -157,11 +157,12 @@ def _complaint(target: Mapping[str, object]) -> str | None:
     except Exception as error:  # TVM raises whatever its parser met first
         lines = [line for line in str(error).strip().splitlines() if line.strip()]
         return lines[-1].strip()[:200] if lines else type(error).__name__
-    builder = f"target.build.{made.kind.name}"
+    kind = str(getattr(made.kind, "name", made.kind))
+    builder = f"target.build.{kind}"
     if tvm.get_global_func(builder, allow_missing=True) is None:
-        return f"this TVM was built without code generation for {made.kind.name}"
+        return f"this TVM was built without code generation for {kind}"
     try:
-        registry.spec_for_target({**target, "kind": made.kind.name})
+        registry.spec_for_target({**target, "kind": kind})
     except registry.DeviceError as error:
         return str(error)
     return None

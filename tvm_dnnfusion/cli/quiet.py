@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 CHATTER = re.compile(rb"executable\.cc:\d+: Warning: Scope (Saving|Loaded):")
@@ -18,7 +18,7 @@ STDERR = 2
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
+def without_chatter() -> Generator[None]:
     """Hold stderr back for a moment, then let everything but the chatter through, in order."""
     sys.stderr.flush()
     kept = os.dup(STDERR)

@@ -26,7 +26,8 @@ def command(name: str | None, family: str | None, as_json: bool) -> None:
         return
     found = [r for r in all_rules() if family is None or r.family.value == _family(family)]
     rows = [
-        (r.name, r.family.value, "changes" if r.reassociates else "keeps", f"{r.before} → {r.after}")
+        (r.name, r.family.value, "changes" if r.reassociates else "keeps",
+         f"{r.before} → {r.after}")
         for r in found
     ]
     title = f"{len(found)} rewriting rules"
@@ -52,11 +53,12 @@ def _family(text: str) -> str:
 
 
 def _text(rule: Rule) -> str:
+    rounding = "changes (--no-reassociate leaves it out)" if rule.reassociates else "kept"
     lines = [
         f"{rule.name} ({rule.family.value})",
         f"  before  {rule.before}",
         f"  after   {rule.after}",
-        f"  rounding: {'changes (--no-reassociate leaves it out)' if rule.reassociates else 'kept'}",
+        f"  rounding: {rounding}",
         *(f"  if {guard.reason}" for guard in rule.guards),
     ]
     if rule.printed is not None:

@@ -48,9 +48,8 @@ def verify_all(
     ONNX Runtime is otherwise left out, with a warning, where it is absent or refuses the model.
     """
     from tvm_dnnfusion.runtime import compare_all, run
-    from tvm_dnnfusion.runtime.reference import ONNX_RUNTIME
+    from tvm_dnnfusion.runtime.reference import ONNX_RUNTIME, run_unfused
     from tvm_dnnfusion.runtime.reference import UNFUSED as UNFUSED_NAME
-    from tvm_dnnfusion.runtime.reference import run_unfused
 
     actual = run(module, request.inputs, request.threads).outputs
     names = request.against or REFERENCES

@@ -14,12 +14,17 @@ from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.subject import filling, make_inputs, open_module
 from tvm_dnnfusion.cli.verification import (
-    REFERENCES, Request, bisect_compiled, verification_table, verify_all,
+    REFERENCES,
+    Request,
+    bisect_compiled,
+    verification_table,
+    verify_all,
 )  # fmt: skip
 from tvm_dnnfusion.report.bundle import check_text, verification_data
 from tvm_dnnfusion.report.table import TableData, table
 
 if TYPE_CHECKING:
+    from tvm_dnnfusion.api import Compiled
     from tvm_dnnfusion.runtime.bisect import Bisection
 
 
@@ -63,6 +68,7 @@ def command(
     output = Output(as_json)
     found: Bisection | None = None
     with Phases(output.notes) as phases:
+        compiled: Compiled | None = None
         if library is None:
             compiled = build.compile(model, input_shapes, phases)
             original, module = compiled.original, module_of(compiled, build.threads)
@@ -75,7 +81,7 @@ def command(
         request = Request(model, inputs, against, rtol, atol, build.threads)
         length = reduction_length(from_relax(original).graph)
         results = verify_all(module, original, build.target, length, request, output)
-        if bisect:
+        if bisect and compiled is not None:
             phases("bisect")
             found = bisect_compiled(compiled, request)
     passed = bool(results) and all(v.ok for v in results)

@@ -71,6 +71,9 @@ def is_view(ops: tuple[Op, ...]) -> bool:
     return all(op.kind in VIEWS for op in ops)
 
 
+_NO_KERNEL = ("barrier", "view", "relax")
+
+
 @dataclass
 class _Lowering:
     """Lowers blocks until the layouts between them suit all."""
@@ -88,11 +91,11 @@ class _Lowering:
         for block, ops in blocks:
             self._classify(block, ops)
         while True:
-            planned = tuple(ops for _, ops in blocks)
+            planned = tuple(ops for block, ops in blocks if self.kinds.get(block.name) not in _NO_KERNEL)
             layouts = assign_layouts(planned, self.graph, self.device, frozenset(self.plain))
             done: dict[str, Kernel] = {}
             for block, ops in blocks:
-                if block.name in self.kinds and self.kinds[block.name] in ("barrier", "view", "relax"):
+                if self.kinds.get(block.name) in _NO_KERNEL:
                     continue
                 kernel = self._lower(block, ops, layouts)
                 if kernel is None:
@@ -106,6 +109,9 @@ class _Lowering:
             self.kinds[block.name] = "barrier"
         elif is_view(ops):
             self.kinds[block.name] = "view"
+        elif any(0 in self.graph.tensors[t].dims for op in ops for t in (*op.inputs, *op.outputs)):
+            self.kinds[block.name] = "relax"
+            self.reasons[block.name] = "an empty tensor"
         else:
             return
         self._force_plain(ops)

@@ -228,7 +228,7 @@ def take(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None
     n = source.shape[a]
 
     def at(body: Body, index: Index) -> Any:
-        chosen = tirx.Cast("int64", body.read(picks, tuple(index[a : a + rank])))
+        chosen = tirx.Cast("int64", body.position(picks, tuple(index[a : a + rank])))
         if mode == "clip":
             chosen = tirx.min(tirx.max(chosen, tirx.const(0, "int64")), tirx.const(n - 1, "int64"))
         elif mode == "wrap":

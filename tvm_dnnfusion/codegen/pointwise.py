@@ -72,6 +72,11 @@ def _is_int(x: Any) -> bool:
     return "int" in vecmath.dtype_of(x)
 
 
+def _number(x: Any) -> Any:
+    """A boolean as a number: LLVM has no comparison of booleans here."""
+    return tirx.Cast("int8", x) if vecmath.dtype_of(x) == "bool" else x
+
+
 def _divide(a: Any, b: Any) -> Any:
     return tirx.truncdiv(a, b) if _is_int(a) else a / b
 
@@ -80,11 +85,12 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
     "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
     "floor_divide": lambda a, b: tirx.floordiv(a, b) if _is_int(a) else tirx.floor(a / b),
-    "equal": lambda a, b: tirx.EQ(a, b), "not_equal": lambda a, b: tirx.NE(a, b),
+    "equal": lambda a, b: tirx.EQ(_number(a), _number(b)),
+    "not_equal": lambda a, b: tirx.NE(_number(a), _number(b)),
     "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= b,
     "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
     "logical_and": lambda a, b: tirx.And(a, b), "logical_or": lambda a, b: tirx.Or(a, b),
-    "logical_xor": lambda a, b: tirx.NE(a, b),
+    "logical_xor": lambda a, b: tirx.NE(_number(a), _number(b)),
     "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,
     "bitwise_xor": lambda a, b: a ^ b,
     "left_shift": lambda a, b: a << b, "right_shift": lambda a, b: a >> b,

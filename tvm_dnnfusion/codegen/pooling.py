@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS, round_up, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import _both, padded
-from tvm_dnnfusion.codegen.stages import NotLowerable, Stages, lowest
+from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -32,7 +31,7 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     layout = _layout(x)
     stage = compute(stages.name("anchor"), layout.shape(shape),
                     _taps(op, x, layout, rank, average), op.ints("pool_size"),
-                    te.sum if average else te.max)
+                    te.sum if average else MAX)
     return _result(op, stage, x, shape, layout, rank, average)
 
 
@@ -53,7 +52,7 @@ def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, aver
         raise NotLowerable(f"{op.kind} after {stages.kind}")
     before, size = window_domain(op, x.shape[2:])
     size = (*size[:-1], round_up(size[-1]))
-    identity = 0.0 if average else float(np.finfo(x.dtype).min)
+    identity = 0.0 if average else float("-inf")
     whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), identity)
     layout = _layout(x)
     mid = stages.hold(whole, "mid", layout)
@@ -66,7 +65,7 @@ def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, aver
         return body.read(mid, (*place[:2], *where))
 
     stage = compute(stages.name("pool"), layout.shape(shape), expr, op.ints("pool_size"),
-                    te.sum if average else te.max)
+                    te.sum if average else MAX)
     return _result(op, stage, x, shape, layout, rank, average)
 
 

@@ -15,7 +15,7 @@ from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.movement import reshape as view
 from tvm_dnnfusion.codegen.pointwise import broadcast
-from tvm_dnnfusion.codegen.stages import Stages, highest, lowest, one, zero
+from tvm_dnnfusion.codegen.stages import MAX, MIN, Stages, highest, lowest, one, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -28,8 +28,8 @@ def _product(a: Any, b: Any) -> Any:
 
 _PROD = te.comm_reducer(_product, lambda t: tirx.const(1, t), name="prod")
 _FOLD: Mapping[str, tuple[Any, Callable[[str], Any]]] = {
-    "sum": (te.sum, zero), "mean": (te.sum, zero), "max": (te.max, lowest),
-    "min": (te.min, highest), "prod": (_PROD, one),
+    "sum": (te.sum, zero), "mean": (te.sum, zero), "max": (MAX, lowest),
+    "min": (MIN, highest), "prod": (_PROD, one),
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def softmax(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stag
     """softmax and log_softmax along one axis, by the shifted form."""
     axes = (int(op.attr("axis", -1)) % len(shape),)  # type: ignore[arg-type]
     x = stages.resident(inputs[0])
-    top = stages.reduce(x, axes, te.max, lowest)
+    top = stages.reduce(x, axes, MAX, lowest)
     if op.kind == "nn.log_softmax":
         power = _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype)
         total = stages.reduce(power, axes, te.sum, zero)

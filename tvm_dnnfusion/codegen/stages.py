@@ -143,13 +143,17 @@ def zero(dtype: str) -> Any:
 
 
 def lowest(dtype: str) -> Any:
-    """Identity of maxima."""
-    return te.min_value(dtype)
+    """Identity of maxima: minus infinity where the dtype has it, so that it is kept."""
+    return tirx.const(float("-inf"), dtype) if dtype.startswith("float") else te.min_value(dtype)
 
 
 def highest(dtype: str) -> Any:
     """Identity of minima."""
-    return te.max_value(dtype)
+    return tirx.const(float("inf"), dtype) if dtype.startswith("float") else te.max_value(dtype)
+
+
+MAX = te.comm_reducer(lambda a, b: tirx.max(a, b), lowest, name="max")
+MIN = te.comm_reducer(lambda a, b: tirx.min(a, b), highest, name="min")
 
 
 def one(dtype: str) -> Any:

@@ -37,21 +37,33 @@ class Body:
         self.known: list[dict[Any, Any]] = [{}]
         self.lets: list[list[tuple[Any, Any]]] = [[]]
         self.keep: list[Any] = []  # indices whose identity is a key must stay alive
+        self.inline = 0
 
     def read(self, value: Value, index: Index) -> Any:
         """The element of `value` at a logical index."""
         key = (id(value), tuple(i if isinstance(i, int) else id(i) for i in index))
-        for scope in reversed(self.known):
+        for scope in reversed(self.known[-1:] if self.inline else self.known):
             if key in scope:
                 return scope[key]
         expr = value.at(self, index)
-        if value.readers > 1 and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var)):
+        if value.readers > 1 and not self.inline and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var)):
             var = tvm.tirx.Var(f"v{len(self.keep)}", value.dtype)
             self.lets[-1].append((var, expr))
             expr = var
         self.keep.append((value, index, expr))
         self.known[-1][key] = expr
         return expr
+
+    def position(self, value: Value, index: Index) -> Any:
+        """An element that is itself an index: no variable may stand for it, since regions of
+        buffers are derived from indices outside of the variables' scope."""
+        self.inline += 1
+        self.known.append({})
+        try:
+            return value.at(self, index)
+        finally:
+            self.known.pop()
+            self.inline -= 1
 
     @contextmanager
     def scope(self) -> Iterator[Callable[[Any], Any]]:
@@ -70,7 +82,12 @@ class Body:
 
     def simplify(self, expr: Any) -> Any:
         """The index expression simplified under the ranges of the loop variables."""
-        return expr if isinstance(expr, int) else self.analyzer.simplify(expr)
+        if isinstance(expr, int):
+            return expr
+        try:
+            return self.analyzer.simplify(expr)
+        except TypeError:
+            return expr  # it holds a load, which the analyzer cannot hash
 
     def where(self, condition: Any, then: Callable[[], Any], other: Callable[[], Any]) -> Any:
         """`then()` where the condition holds, else `other()`; each is only evaluated in its case."""

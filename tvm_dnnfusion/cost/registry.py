@@ -1,7 +1,7 @@
 """Costs by name. The built-in one registers in the same way as a user's:
 
-    @register_cost("mine")
-    def make(device: DeviceSpec) -> Cost: ...
+@register_cost("mine")
+def make(device: DeviceSpec) -> Cost: ...
 """
 
 from __future__ import annotations

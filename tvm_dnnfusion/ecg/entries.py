@@ -126,7 +126,8 @@ _MOVEMENT = {
     **_all("permute_dims flip nn.pixel_shuffle", always(SHU), C),
     **_all("broadcast_to", elementwise, C),
     **_all("repeat tile meshgrid one_hot outer", always(OTM)),
-    **_all("take gather_elements gather_nd index_tensor reverse_sequence image.grid_sample", gather),
+    **_all("take gather_elements gather_nd index_tensor reverse_sequence", gather),
+    **_all("image.grid_sample", gather),
     **_all("image.resize2d image.resize3d", resize),
 }
 """Flip, stack, tile, reverse_sequence, outer, one_hot: by definition."""

@@ -1,8 +1,8 @@
 """The groups that TVM's FuseOps makes of a graph, in terms of the graph's own ops.
 
-For the baseline planner "tvm". The graph becomes a Relax function (barriers left out: what they make
-is a parameter, what they read is returned), is legalised and goes through FuseOps. Every kernel has
-a name of its own by then, so that the calls inside a grouped function lead back to their ops.
+For the baseline planner "tvm". The graph becomes a Relax function (barriers left out: what they
+make is a parameter, what they read is returned), is legalised and goes through FuseOps. Every
+kernel has a name of its own by then, so that the calls inside a grouped function lead back to ops.
 """
 
 from __future__ import annotations

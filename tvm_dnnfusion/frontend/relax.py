@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Union
 
 import tvm
+import tvm_ffi
 from tvm import relax
 
 from tvm_dnnfusion.ecg.graph import Arg, Attr, Graph, Lit, Op, Ref, Tensor, refs
@@ -104,6 +105,7 @@ class _Reader:
     env: dict[Any, Value] = field(default_factory=dict)
     const_names: dict[Any, str] = field(default_factory=dict)
     names: set[str] = field(default_factory=set)
+    extents: dict[Any, str] = field(default_factory=dict)  # symbolic extent -> the cast defining it
 
     def fresh(self, base: str) -> str:
         name, k = base, 0
@@ -139,7 +141,7 @@ class _Reader:
     def alias(self, value: Any) -> Value | None:
         """The value of an expression that makes nothing new, or None."""
         if isinstance(value, relax.Var):
-            return self.env[value]
+            return self.env.get(value)  # None: a symbolic extent
         if _is_tensor_constant(value):
             return self.constant(value)
         if isinstance(value, relax.Tuple):
@@ -184,6 +186,13 @@ class _Reader:
                    cast: Any) -> None:
         free = tuple((v, self.env[v]) for v in relax.analysis.free_vars(value) if v in self.env)
         args = tuple(Ref(t) for _, v in free for t in _flat(v))
+        used = _extents(value) if cast is None else [*_extents(value), *_extents(cast)]
+        defined = dict.fromkeys(self.extents[v] for v in used if v in self.extents)
+        # an extent that a cast defined must be there before: the graph knows it as one more input
+        args += tuple(Ref(t) for t in defined)
+        if cast is not None:
+            for v in _extents(cast):
+                self.extents.setdefault(v, _flat(outputs)[0])
         kind, barrier = _opaque_kind(value, cast)
         self.ops.append(Op(name, kind, args, _flat(outputs), (), origins, barrier=barrier))
         self.opaque[name] = Opaque(value, free, _is_pure(value), cast)
@@ -201,6 +210,18 @@ class _Reader:
             return len(outputs) - 1
 
         return walk(value)
+
+
+def _extents(node: Any) -> list[Any]:
+    """The symbolic extents that an expression or a type mentions."""
+    found: dict[Any, None] = {}
+
+    def visit(x: Any) -> None:
+        if isinstance(x, tvm.ir.Var) and not isinstance(x.ty, (relax.TensorType, relax.TupleType)):
+            found[x] = None
+
+    tvm_ffi.structural_walk(node, visit)
+    return list(found)
 
 
 def _flat(value: Value) -> tuple[str, ...]:
@@ -273,10 +294,8 @@ def _arg(reader: _Reader, arg: Any) -> Arg | None:
         return None
     if isinstance(arg, (tvm.tirx.IntImm, tvm.tirx.FloatImm)):
         return Lit(str(getattr(arg.ty, "dtype", arg.ty)), arg.value)
-    if isinstance(arg, relax.StringImm):
+    if isinstance(arg, tvm.ir.StringImm):
         return Lit("str", str(arg.value))
-    if isinstance(arg, relax.DataTypeImm):
-        return Lit("dtype", str(arg.value))
     return None
 
 

@@ -153,9 +153,7 @@ def literal(lit: Lit) -> Any:
     if lit.kind == "shape":
         return relax.ShapeExpr(list(lit.value))  # type: ignore[arg-type]
     if lit.kind == "str":
-        return relax.StringImm(lit.value)
-    if lit.kind == "dtype":
-        return relax.DataTypeImm(lit.value)
+        return tvm.ir.StringImm(lit.value)
     if lit.kind.startswith("float"):
         return tvm.tirx.FloatImm(lit.kind, float(lit.value))  # type: ignore[arg-type]
     return tvm.tirx.IntImm(lit.kind, int(lit.value))  # type: ignore[arg-type]

@@ -33,6 +33,5 @@ class LowerPass:
         if text is None:
             chosen = plan(extend(imported.graph), device=device)
         else:
-            chosen = plan_from_json(str(text))
-            check_plan(chosen, imported.graph)
+            chosen = check_plan(plan_from_json(str(text)), imported.graph)
         return lower(imported, imported.graph, chosen, device).module

@@ -91,7 +91,8 @@ def _check_decisions(plan: Plan, graph: Graph) -> None:
         if d.fused != (home[d.producer] == home[d.consumer]):
             said = "fused" if d.fused else "not fused"
             raise PlanError(
-                f"the decision on {d.producer} -> {d.consumer} says {said}, its blocks say otherwise"
+                f"the decision on {d.producer} -> {d.consumer} says {said}, its blocks say"
+                " otherwise"
             )
 
 

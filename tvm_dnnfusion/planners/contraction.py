@@ -26,7 +26,9 @@ class Contraction:
         self._rank = dict(enumerate(range(len(ranked))))
         self._members = {i: [name] for i, name in enumerate(ranked)}
         after, before = facts.successors, facts.predecessors
-        self._after = {self._group[n]: {self._group[s.name]: None for s in after[n]} for n in ranked}
+        self._after = {
+            self._group[n]: {self._group[s.name]: None for s in after[n]} for n in ranked
+        }
         self._before = {
             self._group[n]: {self._group[p.name]: None for p in before[n]} for n in ranked
         }
@@ -96,7 +98,7 @@ class Contraction:
         return False
 
     def _rerank(self, u: Group, v: Group) -> None:
-        """Give u a rank that is right for both: what leads to v before it, what u feeds after it."""
+        """Give u a rank right for both: what leads to v before it, what u feeds after it."""
         low, high = self._rank[u], self._rank[v]
         down = self._between(u, self._after, low, high)
         up = self._between(v, self._before, low, high)

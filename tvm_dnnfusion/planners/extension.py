@@ -118,9 +118,8 @@ def _row_block(first: tuple[Op, ...], second: tuple[Op, ...], facts: Facts,
     row_bytes = rows[1] * max(facts.graph.tensors[op.inputs[0]].itemsize for op in heavy)
     if row_bytes > limit:
         return None
-    return Extension(
-        (("rows", float(rows[0])), ("row_elements", float(rows[1])), ("row_bytes", float(row_bytes)))
-    )
+    numbers = {"rows": rows[0], "row_elements": rows[1], "row_bytes": row_bytes}
+    return Extension(tuple((key, float(value)) for key, value in numbers.items()))
 
 
 def _keeps_rows(op: Op, rows: Rows, facts: Facts) -> bool:

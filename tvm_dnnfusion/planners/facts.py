@@ -58,7 +58,8 @@ class Facts:
         """Op name -> place in the canonical order, which is topological."""
         level: dict[str, int] = {}
         for op in self.graph.ops:
-            level[op.name] = 1 + max((level[p.name] for p in self.graph.predecessors(op)), default=0)
+            before = self.graph.predecessors(op)
+            level[op.name] = 1 + max((level[p.name] for p in before), default=0)
         ranked = sorted(self.graph.ops, key=lambda op: (level[op.name], op.name))
         return {op.name: i for i, op in enumerate(ranked)}
 

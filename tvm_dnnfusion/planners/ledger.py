@@ -100,7 +100,8 @@ def left_over(producer: Op, consumer: Op, together: bool, facts: Facts) -> Reaso
     if facts.is_alone(producer) or facts.is_alone(consumer):
         return Reason.OWN_KERNEL
     entry = facts.entry((producer,), (consumer,)) or MappingType.ONE_TO_ONE
-    colour = cell(facts.intrinsic(producer), most_complex((facts.intrinsic(consumer), entry))).colour
+    second = most_complex((facts.intrinsic(consumer), entry))
+    colour = cell(facts.intrinsic(producer), second).colour
     if together:
         return _INSIDE[colour]
     return Reason.RED if colour is Colour.RED else Reason.TAKEN
@@ -113,7 +114,9 @@ _INSIDE = {
 }
 
 
-def _decisions(home: dict[str, str], ledger: Ledger, undecided: Undecided) -> tuple[EdgeDecision, ...]:
+def _decisions(
+    home: dict[str, str], ledger: Ledger, undecided: Undecided
+) -> tuple[EdgeDecision, ...]:
     facts = ledger.facts
     out: list[EdgeDecision] = []
     for producer in facts.sorted(facts.graph.ops):

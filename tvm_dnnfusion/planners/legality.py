@@ -59,8 +59,14 @@ class Part:
         return Part((op,), heavy if op.name in facts.barriers else facts.intrinsic(op))
 
 
-def judge(first: Part, second: Part, facts: Facts, limits: Limits,
-          convex: Callable[[], bool] | None = None, extensions: bool = True) -> Verdict:  # fmt: skip
+def judge(
+    first: Part,
+    second: Part,
+    facts: Facts,
+    limits: Limits,
+    convex: Callable[[], bool] | None = None,
+    extensions: bool = True,
+) -> Verdict:
     """Whether `second`, which reads results of `first`, may join it in one kernel.
 
     Parameters
@@ -137,32 +143,27 @@ def _escape(ops: tuple[Op, ...], facts: Facts) -> Verdict | None:
     kernel never holds the whole value to write it out. In a row block each row is whole.
     """
     inside = {op.name for op in ops}
+    rows = {found[0] for found in map(facts.rows, ops) if found is not None}
     hard: dict[str, bool] = {}
     for op in reversed(ops):
         after = any(hard.get(s.name, False) for s in facts.successors[op.name])
-        hard[op.name] = after or _has_own_loops(op, inside, facts)
+        hard[op.name] = after or _has_own_loops(op, inside, rows, facts)
     for op in ops:
         for t in op.outputs:
             readers = [c for c in facts.graph.consumers[t] if c.name in inside]
             if any(hard[c.name] for c in readers) and leaves(t, inside, facts.graph):
-                return Verdict(Answer.NO, Reason.ESCAPES,
-                               (("value_bytes", float(facts.graph.tensors[t].nbytes)),))  # fmt: skip
+                return _no(Reason.ESCAPES, value_bytes=facts.graph.tensors[t].nbytes)
     return None
 
 
-def _has_own_loops(op: Op, inside: set[str], facts: Facts) -> bool:
+def _has_own_loops(op: Op, inside: set[str], rows: set[int], facts: Facts) -> bool:
+    """Whether the op is heavy, or expands a value of the block that is not one number per row."""
     if facts.is_heavy(op):
         return facts.rows(op) is None
     made = [t for t in op.inputs if t in facts.graph.producers]
     grown = [t for t in made if facts.graph.producers[t].name in inside
              and facts.edge(op, t) is MappingType.ONE_TO_MANY]  # fmt: skip
-    return any(not _is_row_value(t, facts) for t in grown)
-
-
-def _is_row_value(tensor: str, facts: Facts) -> bool:
-    """Whether a broadcast value is one number per row: what a reduction of trailing axes leaves."""
-    dims = facts.graph.tensors[tensor].dims
-    return bool(dims) and dims[-1] == 1
+    return any(facts.elements(t) not in rows for t in grown)
 
 
 def _device(ops: tuple[Op, ...], facts: Facts, limits: Limits) -> Verdict | None:

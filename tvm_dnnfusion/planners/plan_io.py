@@ -173,7 +173,8 @@ class _Reader:
         """An object whose values are finite numbers."""
         found: dict[str, Any] = self.value(key, dict)
         for name, item in found.items():
-            if isinstance(item, bool) or not isinstance(item, (int, float)) or not math.isfinite(item):
+            number = isinstance(item, (int, float)) and not isinstance(item, bool)
+            if not number or not math.isfinite(item):
                 raise PlanError(f"{self.where}.{key}.{name} is {item!r}, not a finite number")
         return {name: float(item) for name, item in found.items()}
 

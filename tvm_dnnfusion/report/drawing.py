@@ -122,7 +122,7 @@ def _curve(points: tuple[Point, ...]) -> str:
     """A line that bends only in the gaps between layers, so that it crosses no node."""
     half = SIZES.node_height / 2
     out = [f"M{points[0][0]:g} {points[0][1] + half:g}"]
-    for (ax, ay), (bx, by) in zip(points, points[1:]):
+    for (ax, ay), (bx, by) in itertools.pairwise(points):
         last = (bx, by) == points[-1]
         start, end = ay + half, by - half - (5 if last else 0)
         bend = (end - start) / 2

@@ -112,7 +112,7 @@ def explain(plan: Plan, graph: GraphSummary, a: str, b: str) -> Explanation:
     first, second = (_place(graph, plan, home, name) for name in (a, b))
     path = _path(graph, home, first.ops, second.ops) or _path(graph, home, second.ops, first.ops)
     recorded = {(d.producer, d.consumer): d for d in plan.decisions}
-    edges = list(zip(path, path[1:]))
+    edges = list(itertools.pairwise(path))
     decisions = tuple(recorded[e] for e in edges if e in recorded)
     missing = tuple(e for e in edges if e not in recorded)
     together = tuple(dict.fromkeys(x for x in first.blocks if x in second.blocks))
@@ -130,7 +130,7 @@ def _path(
 ) -> tuple[str, ...]:
     """The path along the data that leaves the fewest kernels, then the shortest; () if none."""
     successors = _neighbours(graph)[0]
-    best = {op: (0, 0) for op in sources}
+    best: dict[str, tuple[int, int]] = dict.fromkeys(sources, (0, 0))
     previous: dict[str, str] = {}
     queue = [(0, 0, index, op) for index, op in enumerate(sources)]
     order = itertools.count(len(queue))
@@ -170,19 +170,20 @@ def _text(
         lines.append(f"No data flows from one to the other. {_common(graph, a, b)}".rstrip())
         return "\n".join(lines)
     lines.append(f"Between them ({len(path) - 1} {'edge' if len(path) == 2 else 'edges'}):")
-    for edge in zip(path, path[1:]):
+    for edge in itertools.pairwise(path):
         lines += _edge_lines(graph, edge, recorded.get(edge))
     return "\n".join(lines)
 
 
 def _where(graph: GraphSummary, placement: Placement, blocks: Mapping[str, Block]) -> str:
     kinds = ", ".join(graph.by_name[op].label for op in placement.ops)
-    kernels = ", ".join(
-        f"{name} [{blocks[name].mapping.value if blocks[name].mapping else 'barrier'}, "
-        f"{len(blocks[name].ops)} ops]"
-        for name in placement.blocks
-    )
+    kernels = ", ".join(_kernel_text(blocks[name]) for name in placement.blocks)
     return f"{placement.name}: {kinds}; in {kernels or 'no kernel'}."
+
+
+def _kernel_text(block: Block) -> str:
+    kind = "barrier" if block.mapping is None else block.mapping.value
+    return f"{block.name} [{kind}, {len(block.ops)} op{'s' * (len(block.ops) != 1)}]"
 
 
 def _verdict(a: Placement, b: Placement, together: tuple[str, ...]) -> str:

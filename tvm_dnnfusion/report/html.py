@@ -47,7 +47,7 @@ def render(data: ReportData) -> str:
 
 
 def _asset(name: str) -> str:
-    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+    return resources.files("tvm_dnnfusion.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _sections(data: ReportData) -> Iterable[Markup]:
@@ -211,7 +211,7 @@ def _rules(rules: tuple[RuleLine, ...]) -> Markup:
     parts: list[Markup] = [tag("p", "No rule fired.")]
     if fired:
         lines = (_row(tag("code", r.name), r.fired, r.note) for r in fired)
-        parts = [_table(("Rule", "Times", ""), lines, class_="rules")]
+        parts = [_table(("Rule", "Times", "Before → after"), lines, class_="rules")]
     if missed:
         lines = (_row(tag("code", r.name), r.near_miss) for r in missed)
         near = _table(("Rule", "What stopped its best match"), lines, class_="rules")

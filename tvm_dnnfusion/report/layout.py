@@ -7,6 +7,7 @@ spacing constraint. Deterministic. Cost: near-linear in nodes plus waypoints, ti
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -113,7 +114,7 @@ def _links(
     up: dict[str, list[str]] = {}
     down: dict[str, list[str]] = {}
     for chain in chains.values():
-        for a, b in zip(chain, chain[1:]):
+        for a, b in itertools.pairwise(chain):
             down.setdefault(a, []).append(b)
             up.setdefault(b, []).append(a)
     return up, down

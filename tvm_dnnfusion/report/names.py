@@ -1,4 +1,4 @@
-"""Finding ops by what people call them: a source layer, an op of the plan, a kernel, or a prefix."""
+"""Finding ops by what people call them: a layer, an op of the plan, a kernel, or a prefix."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from tvm_dnnfusion.ecg.graph import GraphError, Op
 from tvm_dnnfusion.rewrite.draft import Draft
 from tvm_dnnfusion.rewrite.match import Matcher
+from tvm_dnnfusion.rewrite.pattern import ASSOCIATIVE
 from tvm_dnnfusion.rewrite.rule import Miss, Rule
 from tvm_dnnfusion.rewrite.site import Site
 from tvm_dnnfusion.rewrite.work import Work
@@ -48,6 +49,23 @@ class Finder:
         self.work = work
         self.inside = inside
         self.misses = NearMisses()
+
+    def read_kinds(self, root: Op) -> frozenset[str]:
+        """Kinds of the ops whose results the root reads, through a chain of its own kind."""
+        leaves = root.inputs
+        if root.kind in ASSOCIATIVE and root.barrier is None:
+            leaves = Matcher(self.work, None).flatten(root)[0]
+        return frozenset(self.work.producer[t].kind for t in leaves if t in self.work.producer)
+
+    def promising(self, rule: Rule, root: Op, read: frozenset[str]) -> bool:
+        """Whether the ops right above the root are such that the rule may match."""
+        for kinds in rule.needs:
+            if not kinds & read:
+                if rule.name not in self.misses.best:
+                    wanted = " or ".join(sorted(kinds)[:3])
+                    self.misses.note(rule.name, 1, f"at {root.name}: reads no result of {wanted}")
+                return False
+        return True
 
     def best(self, rule: Rule, root: Op) -> Candidate | None:
         """The candidate of a rule at an op with the largest gain, or None."""

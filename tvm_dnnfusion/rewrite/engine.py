@@ -10,12 +10,13 @@ lower (FLOPs, bytes read, ops), the process ends; MAX_STEPS_PER_OP guards agains
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.rewrite.candidate import Candidate, Finder, renamed
 from tvm_dnnfusion.rewrite.partition import kinds_with_properties, partitions
+from tvm_dnnfusion.rewrite.pattern import ASSOCIATIVE
 from tvm_dnnfusion.rewrite.report import RewriteOptions, RewriteReport, RewriteResult, Step
 from tvm_dnnfusion.rewrite.rule import Family, Rule, all_rules
 from tvm_dnnfusion.rewrite.work import Cost, Work
@@ -23,7 +24,7 @@ from tvm_dnnfusion.rewrite.work import Cost, Work
 MAX_STEPS_PER_OP = 20
 """Applications per op of the source graph; a BatchNorm in a residual block takes about six."""
 
-Entry = tuple[int, tuple[int, int, int], int, str, int]
+Entry = tuple[int, tuple[int, int, int], int, str]
 
 
 def rewrite(graph: Graph, options: RewriteOptions | None = None) -> RewriteResult:
@@ -63,7 +64,7 @@ class _Engine:
         self.reach = max((r.reach for r in self.rules), default=1)
         self.finder = Finder(self.work, kinds_with_properties())
         self.heap: list[Entry] = []
-        self.version: dict[str, int] = {}
+        self.queued: dict[tuple[int, str], Entry] = {}
         self.steps: list[Step] = []
         self.start = self.work.total()
         self.flops = self.start.flops
@@ -75,48 +76,57 @@ class _Engine:
         while len(self.steps) < self.limit:
             self._drop_dead()
             before = len(self.steps)
-            self.version.clear()
-            self.heap.clear()
-            self._look(sorted(self.work.ops))
+            self._look(dict.fromkeys(sorted(self.work.ops), 0))
             while self.heap and len(self.steps) < self.limit:
                 self._pop()
             if len(self.steps) == before:
                 return
 
     def _pop(self) -> None:
-        rank, gain, index, root, version = heapq.heappop(self.heap)
-        if self.version.get(root) != version or root not in self.work.ops:
+        entry = heapq.heappop(self.heap)
+        _, _, index, root = entry
+        if self.queued.get((index, root)) != entry:
+            return  # a later look at the op has taken its place
+        del self.queued[index, root]
+        if root not in self.work.ops:
             return
         found = self.finder.best(self.rules[index], self.work.ops[root])
         if found is None:
             return
-        if not self.rules[index].always and tuple(-g for g in found.gain) != gain:
-            heapq.heappush(self.heap, self._entry(found, index, version))
+        if self._entry(found, index) != entry:
+            self._queue(found, index)
             return
         self._look(self._apply(found))
 
-    def _look(self, names: Iterable[str]) -> None:
-        """Match all rules at these ops and queue what is found."""
-        for name in names:
+    def _look(self, distances: Mapping[str, int]) -> None:
+        """Match rules at these ops, those that reach as far as the change, and queue the finds."""
+        for name, distance in distances.items():
             op = self.work.ops.get(name)
-            if op is None:
+            if op is None or op.barrier is not None:
                 continue
-            version = self.version[name] = self.version.get(name, 0) + 1
-            if op.barrier is not None:
-                continue
+            read = self.finder.read_kinds(op)
             for index in (*self.index.get(op.kind, ()), *self.index.get("*", ())):
-                found = self.finder.best(self.rules[index], op)
+                rule = self.rules[index]
+                if rule.reach < distance or not self.finder.promising(rule, op, read):
+                    continue
+                found = self.finder.best(rule, op)
                 if found is not None:
-                    heapq.heappush(self.heap, self._entry(found, index, version))
+                    self._queue(found, index)
 
-    def _entry(self, c: Candidate, index: int, version: int) -> Entry:
+    def _queue(self, c: Candidate, index: int) -> None:
+        entry = self._entry(c, index)
+        if self.queued.get((index, c.root)) != entry:
+            self.queued[index, c.root] = entry
+            heapq.heappush(self.heap, entry)
+
+    def _entry(self, c: Candidate, index: int) -> Entry:
         if c.rule.always:
-            return (0, (0, 0, 0), index, c.root, version)
+            return (0, (0, 0, 0), index, c.root)
         flops, loads, ops = c.gain
-        return (1, (-flops, -loads, -ops), index, c.root, version)
+        return (1, (-flops, -loads, -ops), index, c.root)
 
-    def _apply(self, c: Candidate) -> list[str]:
-        """Put a candidate in; returns the ops to look at again."""
+    def _apply(self, c: Candidate) -> dict[str, int]:
+        """Put a candidate in; returns the ops to look at again, with their distance."""
         root = self.work.ops[c.root]
         gone = [*c.matched, *(op.name for op in c.dead)]
         sources = [self.work.ops[n] for n in dict.fromkeys(gone) if n in self.work.ops]
@@ -171,22 +181,33 @@ class _Engine:
                                self.flops, after))
         self.flops = after
 
-    def _around(self, changed: Iterable[str], touched: Iterable[str]) -> list[str]:
-        """Ops whose matches may differ: changed ones, and readers within the rules' reach."""
-        found: dict[str, None] = dict.fromkeys(n for n in changed if n in self.work.ops)
+    def _around(self, changed: Iterable[str], touched: Iterable[str]) -> dict[str, int]:
+        """Ops whose matches may differ, with the number of ops between them and the change.
+
+        Changed ops are at 0, so are producers and readers of a tensor whose readers changed. A
+        step from link to link of one chain counts nothing, since chains are matched as a whole.
+        Constants connect nothing: they are shared all over the graph.
+        """
+        work = self.work
+        near = dict.fromkeys(n for n in changed if n in work.ops)
+        for t in sorted(t for t in touched if t not in work.constants):
+            near.update(dict.fromkeys(work.users.get(t, {})))
+            if t in work.producer:
+                near[work.producer[t].name] = None
+        found = dict.fromkeys(near, 0)
         edge = list(found)
-        for t in touched:
-            edge += [n for n in self.work.users.get(t, {}) if n not in found]
-            p = self.work.producer.get(t)
-            if p is not None:
-                edge.append(p.name)
-        found.update(dict.fromkeys(edge))
-        for _ in range(self.reach):
-            edge = [u for n in edge if n in self.work.ops for t in self.work.ops[n].outputs
-                    for u in self.work.users.get(t, {}) if u not in found]
-            edge = list(dict.fromkeys(edge))
-            found.update(dict.fromkeys(edge))
-        return sorted(found)
+        while edge:
+            grown: list[str] = []
+            for name in edge:
+                op = work.ops[name]
+                for u in (u for t in op.outputs for u in work.users.get(t, {})):
+                    link = op.kind in ASSOCIATIVE and work.ops[u].kind == op.kind
+                    distance = found[name] + (0 if link else 1)
+                    if distance <= self.reach and distance < found.get(u, self.reach + 1):
+                        found[u] = distance
+                        grown.append(u)
+            edge = grown
+        return dict(sorted(found.items()))
 
     def _drop_dead(self) -> None:
         """Remove ops whose results nobody reads."""

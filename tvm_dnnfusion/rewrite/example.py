@@ -8,7 +8,7 @@ which the first guard stops it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -45,13 +45,20 @@ class Example:
         return out
 
 
-def example(rule: Rule, after: bool = False, near_miss: bool = False) -> Example:
-    """The graph of `before` (or of `after`, for a rule that derives nothing)."""
+def example(rule: Rule, after: bool = False, near_miss: bool = False,
+            extents: tuple[int, int] | None = None) -> Example:
+    """The graph of `before` (or of `after`, for a rule that derives nothing).
+
+    `extents` are other m and n. Raises ValueError for a program, which has no example, and when
+    extents are asked for where the example has shapes of its own.
+    """
     values = rule.near_miss if near_miss else rule.example
+    if extents is not None:
+        values = {k: _resized(v, extents) for k, v in (values or {}).items()}
     pattern = rule.target if after else rule.pattern
     if pattern is None or rule.pattern is None:
         raise ValueError(f"rule {rule.name} is a program; it has no example of its own")
-    drawing = _Drawing(dict(values or {}), joins_in_order=not after)
+    drawing = _Drawing(dict(values or {}), extents or (6, 8), joins_in_order=not after)
     for v in variables(rule.pattern):  # both sides declare their inputs in one order
         drawing.var(v)
     out = drawing.emit(pattern, drawing.like(rule.pattern))
@@ -59,8 +66,23 @@ def example(rule: Rule, after: bool = False, near_miss: bool = False) -> Example
     return Example(drawing.builder.build(), drawing.inputs)
 
 
+def _resized(value: Any, extents: tuple[int, int]) -> Any:
+    if isinstance(value, dict) and set(value) == {"axis", "keepdims"}:
+        return value
+    if isinstance(value, (dict, tuple)):  # attributes or arguments that fit one shape only
+        raise ValueError("the example has shapes of its own")
+    if not isinstance(value, Spec):
+        return value
+    shapes = {(6, 8): extents, (6, 1): (extents[0], 1), (): ()}
+    if value.shape not in shapes:
+        raise ValueError("the example has shapes of its own")
+    return replace(value, shape=shapes[value.shape])
+
+
 class _Drawing:
-    def __init__(self, values: dict[str, Any], joins_in_order: bool) -> None:
+    def __init__(self, values: dict[str, Any], extents: tuple[int, int],
+                 joins_in_order: bool) -> None:
+        self.extents = extents
         self.joins_in_order = joins_in_order
         self.builder = GraphBuilder()
         self.values = values
@@ -84,7 +106,7 @@ class _Drawing:
         if v.constant and not isinstance(value, Spec):
             digit = int(v.name[1:]) if v.name[1:].isdigit() else 0
             return self.builder.constant(v.name, np.float32(1.25 + 0.5 * digit))
-        spec = value if isinstance(value, Spec) else Spec()
+        spec = value if isinstance(value, Spec) else Spec(self.extents)
         self.inputs[v.name] = spec
         return self.builder.input(v.name, spec.shape, spec.dtype)
 

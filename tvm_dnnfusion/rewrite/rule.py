@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from tvm_dnnfusion.rewrite.pattern import Node, Pattern, depth, parse
+from tvm_dnnfusion.rewrite.pattern import Node, Pattern, Seq, depth, parse
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.rewrite.site import Site
@@ -123,6 +123,15 @@ class Rule:
     def reach(self) -> int:
         """How many ops above the root it looks at."""
         return depth(self.pattern) if self.pattern is not None else 3
+
+    @cached_property
+    def needs(self) -> tuple[frozenset[str], ...]:
+        """Kinds of which the root must read one result each: a cheap test before matching."""
+        if not isinstance(self.pattern, Node):
+            return ()
+        parts = [x for a in self.pattern.args
+                 for x in (a.items if isinstance(a, Seq) else (a,))]
+        return tuple(frozenset(a.kinds) for a in parts if isinstance(a, Node))
 
 
 _RULES: dict[str, Rule] = {}

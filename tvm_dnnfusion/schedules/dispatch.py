@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tvm import s_tir
+from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -57,7 +58,7 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
         try:
             table[choice](Kernel(sch, device))
             return _done(sch, func, choice)
-        except (ScheduleError, ScheduleFailed, LookupError, ValueError) as error:
+        except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             reason = _line(error)
             warnings.warn(f"kernel {name}: schedule {choice!r} failed ({reason})",
                           ScheduleWarning, stacklevel=2)

@@ -147,6 +147,40 @@ def _scale_past_bias(s: Site) -> Mapping[str, str] | Miss | None:
     return {s.root.output: s.draft.op("add", s.draft.put(op, op.inputs[0], weight), bias)}
 
 
+_MOVES = ("reshape", "permute_dims", "expand_dims", "squeeze", "flatten")
+
+
+def _scale_past_movement(s: Site) -> Mapping[str, str] | Miss | None:
+    """move(linear(A, K) + T) * s: attention scales its queries after they were laid out."""
+    pair = _operands(s, s.root)
+    if pair is None or s.work.constants[pair[1]].size != 1:
+        return None
+    moves: list[Op] = []
+    tensor = pair[0]
+    while True:
+        op = s.work.producer.get(tensor)
+        if op is None or op.kind not in _MOVES or op.barrier or not s.work.single(tensor):
+            break
+        moves.append(op)
+        tensor = op.inputs[0]
+    add = s.work.producer.get(tensor)
+    inner = _operands(s, add) if add is not None and add.kind == "add" else None
+    if not moves or not s.work.single(tensor):
+        return None
+    op = _linear(s, inner[0] if inner else tensor)
+    if op is None or isinstance(op, Miss):
+        return op
+    weight = scaled_weight(s, op, s.work.constants[pair[1]].reshape(-1))
+    if weight is None:
+        return None
+    out = s.draft.put(op, op.inputs[0], weight)
+    if inner:
+        out = s.draft.op("add", out, s.draft.op("multiply", inner[1], pair[1]))
+    for move in reversed(moves):
+        out = s.draft.put(move, out)
+    return {s.root.output: out}
+
+
 def _scale_before(s: Site) -> Mapping[str, str] | Miss | None:
     """conv(A * S, W) or (A * S) @ W."""
     mul = s.work.producer.get(s.root.inputs[0])
@@ -247,6 +281,9 @@ RULES = (
          note="linear: convolution, transposed convolution, matmul. S per output channel."),
     Rule("scale-past-bias", Family.FOLD, "(linear(A, K) + T) * S", "linear(A, K * S) + T * S",
          program=_scale_past_bias, kinds=("multiply",), always=True),
+    Rule("scale-past-movement", Family.FOLD, "move(linear(A, K) + T) * s",
+         "move(linear(A, K * s) + T * s)", program=_scale_past_movement, kinds=("multiply",),
+         always=True, note="move: reshapes and transposes in any number; s is one number."),
     Rule("scale-before-linear", Family.FOLD, "linear(A * S, K)", "linear(A, S * K)",
          program=_scale_before, kinds=(*CONVS, "matmul"), always=True,
          note="S per input channel; exact with zero padding as well."),

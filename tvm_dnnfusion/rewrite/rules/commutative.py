@@ -41,7 +41,6 @@ _SWAPS = (
     _swap("bitwise-xor", "A ^ B", "B ^ A", spec=_INT),
     _swap("equal", "equal(A, B)", "equal(B, A)"),
     _swap("not-equal", "not_equal(A, B)", "not_equal(B, A)"),
-    _swap("log-add-exp", "log_add_exp(A, B)", "log_add_exp(B, A)"),
 )
 
 _POINTWISE = (
@@ -96,8 +95,6 @@ _MOVEMENT = (
     Rule("function-of-take", _F, "unary(gathering(A))", "gathering(unary(A))", reassociates=False,
          example={"gathering": ("take", np.arange(20) % 6, {"axis": 0})},
          note="Where more elements are taken than there are: a table is transformed once."),
-    Rule("concat-of-function", _F, "concat((unary(A), unary(B)), axis=a)",
-         "unary(concat((A, B), axis=a))", reassociates=False, example={"a": 1}),
     Rule("function-of-padded", _F, "keeps_zero(pad(A, **p))", "pad(keeps_zero(A), **p)",
          guards=(Guard("the padding must be zeros", _plain),), reassociates=False,
          example={"p": _PAD}, near_miss={"p": {**_PAD, "pad_value": 1.0}},

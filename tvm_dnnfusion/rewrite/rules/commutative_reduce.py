@@ -50,8 +50,6 @@ _LINEAR = (
          example=_SCALE, near_miss=_ALONG),
     Rule("sum-of-quotient", _F, "sum(A / B, **r)", "sum(A, **r) / B", guards=_ALONG_B,
          example=_SCALE, near_miss=_ALONG),
-    Rule("mean-of-quotient", _F, "mean(A / B, **r)", "mean(A, **r) / B", guards=_ALONG_B,
-         example=_SCALE, near_miss=_ALONG),
     Rule("sum-of-negated", _F, "sum(-A, **r)", "-sum(A, **r)", reassociates=False,
          example={"r": _R}),
     Rule("mean-of-negated", _F, "mean(-A, **r)", "-mean(A, **r)", reassociates=False,
@@ -61,12 +59,6 @@ _LINEAR = (
     Rule("mean-of-shifted", _F, "mean(A + B, **r)", "mean(A, **r) + B", guards=_ALONG_B,
          example=_SCALE, near_miss=_ALONG),
     Rule("sum-plus-sum", _F, "sum(A, **r) + sum(B, **r)", "sum(A + B, **r)",
-         guards=(same_shape("A", "B"),), example={"r": _R}, near_miss={"B": Spec((6, 9)), "r": _R}),
-    Rule("mean-plus-mean", _F, "mean(A, **r) + mean(B, **r)", "mean(A + B, **r)",
-         guards=(same_shape("A", "B"),), example={"r": _R}, near_miss={"B": Spec((6, 9)), "r": _R}),
-    Rule("sum-minus-sum", _F, "sum(A, **r) - sum(B, **r)", "sum(A - B, **r)",
-         guards=(same_shape("A", "B"),), example={"r": _R}, near_miss={"B": Spec((6, 9)), "r": _R}),
-    Rule("mean-minus-mean", _F, "mean(A, **r) - mean(B, **r)", "mean(A - B, **r)",
          guards=(same_shape("A", "B"),), example={"r": _R}, near_miss={"B": Spec((6, 9)), "r": _R}),
 )
 
@@ -97,18 +89,10 @@ _EXTREMES = (
          near_miss={"B": Spec((6, 9)), "r": _R}),
 )
 
-_POS = Spec(low=0.5, high=1.5)
-
 _PRODUCTS = (
     Rule("prod-of-exp", _F, "prod(exp(A), **r)", "exp(sum(A, **r))", printed=10,
          example={"r": _R}),
-    Rule("prod-of-sqrt", _F, "prod(sqrt(A), **r)", "sqrt(prod(A, **r))",
-         guards=(nonnegative("A"),), example={"A": "abs(B)", "r": _R}, near_miss={"r": _R}),
     Rule("prod-of-abs", _F, "prod(abs(A), **r)", "abs(prod(A, **r))", example={"r": _R}),
-    Rule("prod-of-square", _F, "prod(square(A), **r)", "square(prod(A, **r))",
-         example={"A": _POS, "r": _R}),
-    Rule("prod-of-recip", _F, "prod(recip(A), **r)", "recip(prod(A, **r))",
-         example={"A": _POS, "r": _R}),
     Rule("prod-times-prod", _F, "prod(A, **r) * prod(B, **r)", "prod(A * B, **r)",
          guards=(same_shape("A", "B"),), example={"r": _R}, near_miss={"B": Spec((6, 9)), "r": _R}),
 )
@@ -167,11 +151,6 @@ def _same_axis(s: Site, label: str) -> bool:
     return a is not None and int(a) % rank == int(b) % rank  # type: ignore[call-overload]
 
 
-def _no_border(s: Site) -> bool:
-    a = s.attrs("avg_pool")
-    return not a.get("count_include_pad") or not any(a.get("padding") or ())  # type: ignore
-
-
 _IMAGE = Spec((1, 4, 8, 8))
 _POOL = {"pool_size": (2, 2), "strides": (2, 2)}
 _MAX = ("nn.max_pool2d", _POOL)
@@ -203,21 +182,9 @@ _ORDERS = (
          guards=(Guard("every window must reach the input", _window_in),),
          example={"A": _IMAGE, "max_pool": _MAX},
          near_miss={"A": _IMAGE, "max_pool": ("nn.max_pool2d", {**_POOL, "padding": 2})}),
-    Rule("max-pool-of-shifted", _F, "max_pool(A + B)", "max_pool(A) + B",
-         guards=(scalar("B"), Guard("every window must reach the input", _window_in)),
-         reassociates=False, example={"A": _IMAGE, "B": Spec(()), "max_pool": _MAX},
-         near_miss={"A": _IMAGE, "B": Spec((8,)), "max_pool": _MAX}),
     Rule("average-pool-of-scaled", _F, "avg_pool(A * B)", "avg_pool(A) * B",
          guards=(scalar("B"),), example={"A": _IMAGE, "B": Spec(()), "avg_pool": _AVG},
          near_miss={"A": _IMAGE, "B": Spec((8,)), "avg_pool": _AVG}),
-    Rule("average-pool-of-shifted", _F, "avg_pool(A + B)", "avg_pool(A) + B",
-         guards=(scalar("B"), Guard("the border must not count", _no_border)),
-         example={"A": _IMAGE, "B": Spec(()), "avg_pool": _AVG},
-         near_miss={"A": _IMAGE, "B": Spec((8,)), "avg_pool": _AVG}),
-    Rule("average-pool-sum", _F, "avg_pool(A) + avg_pool(B)", "avg_pool(A + B)",
-         guards=(same_shape("A", "B"),),
-         example={"A": _IMAGE, "B": _IMAGE, "avg_pool": ("nn.avg_pool2d", {"pool_size": (3, 3)})},
-         near_miss={"A": _IMAGE, "B": Spec((2, 4, 8, 8)), "avg_pool": _AVG}),
 )
 
 RULES = (*_LINEAR, *_EXTREMES, *_PRODUCTS, *_ORDERS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm import tirx
 from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
@@ -11,10 +12,20 @@ from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
 
 def plain_block(k: Kernel) -> None:
     """Schedule a kernel of any form."""
+    if not all(_is_simple(k, name) for name in k.all()):
+        return  # loops inside of blocks, sorting and the like: TVM's own form is kept
     for name in k.all():
         _inline(k, name)
     for name in k.all():
         _stage(k, name)
+
+
+def _is_simple(k: Kernel, name: str) -> bool:
+    """Whether a block is one store under one loop per axis."""
+    block = k.sch.get(k.sch.get_sblock(name))
+    kinds = [int(iv.iter_type) for iv in block.iter_vars]
+    plain = isinstance(block.body, tirx.BufferStore) and all(t in (0, 2) for t in kinds)
+    return plain and len(kinds) == len(k.loops(name))
 
 
 def _inline(k: Kernel, name: str) -> None:
@@ -32,7 +43,7 @@ def _stage(k: Kernel, name: str) -> None:
     block = k.sch.get(k.sch.get_sblock(name))
     kinds = [int(iv.iter_type) for iv in block.iter_vars]
     loops = k.loops(name)
-    if len(kinds) != len(loops) or any(t not in (0, 2) for t in kinds) or not loops:
+    if not loops:
         return
     try:
         total = product(k.extents(name))
