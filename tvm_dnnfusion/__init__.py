@@ -17,15 +17,16 @@ from tvm_dnnfusion import _versions
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.api import Compiled, compile
-    from tvm_dnnfusion.passes import DNNFusionPass
+    from tvm_dnnfusion.passes import DNNFusionPass, register_pipeline
 
 __version__ = "0.1.0"
-__all__ = ["Compiled", "DNNFusionPass", "__version__", "compile"]
+__all__ = ["Compiled", "DNNFusionPass", "__version__", "compile", "register_pipeline"]
 
 _LAZY = {
     "Compiled": "tvm_dnnfusion.api",
     "DNNFusionPass": "tvm_dnnfusion.passes",
     "compile": "tvm_dnnfusion.api",
+    "register_pipeline": "tvm_dnnfusion.passes",
 }
 _EXIT_ENVIRONMENT = 3
 

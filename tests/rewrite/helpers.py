@@ -21,8 +21,11 @@ def inputs(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     out = {}
     for name in graph.inputs:
         t = graph.tensors[name]
-        out[name] = rng.uniform(-1, 1, t.dims).astype("float32") if t.dtype == "float32" \
+        out[name] = (
+            rng.uniform(-1, 1, t.dims).astype("float32")
+            if t.dtype == "float32"
             else rng.integers(0, 3, t.dims).astype(t.dtype)
+        )
     return out
 
 
@@ -34,8 +37,9 @@ def assert_same_values(before: Graph, after: Graph, rtol: float = 1e-5, atol: fl
         np.testing.assert_allclose(b[new], a[old], rtol=rtol, atol=atol)
 
 
-def rewritten(b: GraphBuilder, *outputs: str, options: RewriteOptions | None = None,
-              atol: float = 1e-6) -> RewriteResult:
+def rewritten(
+    b: GraphBuilder, *outputs: str, options: RewriteOptions | None = None, atol: float = 1e-6
+) -> RewriteResult:
     """Build, rewrite, and check the values."""
     graph = b.output(*outputs).build()
     result = rewrite(graph, options)

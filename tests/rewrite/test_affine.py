@@ -35,8 +35,11 @@ def _weight(b, shape):
 def _channels(case):
     """A constant with one value per output channel, in the data layout's shape."""
     layout = case[3].get("data_layout", "NC")
-    return RNG.uniform(0.5, 2, case[4]).astype("float32").reshape(
-        (-1,) if layout == "NHWC" else (-1,) + (1,) * (len(case[1]) - 2))
+    return (
+        RNG.uniform(0.5, 2, case[4])
+        .astype("float32")
+        .reshape((-1,) if layout == "NHWC" else (-1,) + (1,) * (len(case[1]) - 2))
+    )
 
 
 def _batch_norm(b, x, channels, axis=1, **more):
@@ -70,7 +73,7 @@ def test_a_scale_after_a_bias_scales_weight_and_bias(case):
 def test_a_scale_before_a_convolution_goes_into_its_input_channels(case):
     kind, data, weight, attrs, _ = case
     b = GraphBuilder()
-    layout = attrs.get("data_layout", "NC" + "DHW"[5 - len(data):])
+    layout = attrs.get("data_layout", "NC" + "DHW"[5 - len(data) :])
     shape = [data[i] if c == "C" else 1 for i, c in enumerate(layout)]
     scale = RNG.uniform(0.5, 2, shape).astype("float32")
     y = b.op(kind, b.op("multiply", b.input("x", data), scale), _weight(b, weight), **attrs)
@@ -117,6 +120,7 @@ def test_batch_norm_with_statistics_that_are_inputs_stays():
     y, _, _ = b.op("nn.batch_norm", b.input("x", (1, 4, 6, 6)), *stats, training=False)
     b.output(y)
     from tvm_dnnfusion.rewrite import rewrite
+
     result = rewrite(b.build())
     assert kinds(result.graph) == ["nn.batch_norm"]
     assert "must be constants" in result.report.near_misses["batch-norm-to-affine"]
@@ -127,6 +131,7 @@ def test_batch_norm_in_training_mode_stays():
     stats = [b.constant("s", np.ones(4, "float32")) for _ in range(4)]
     y, _, _ = b.op("nn.batch_norm", b.input("x", (1, 4, 6, 6)), *stats, training=True)
     from tvm_dnnfusion.rewrite import rewrite
+
     result = rewrite(b.output(y).build())
     assert kinds(result.graph) == ["nn.batch_norm"]
     assert "training mode" in result.report.near_misses["batch-norm-to-affine"]

@@ -15,11 +15,14 @@ def _start(shape=(2, 3, 4)):
     return b, b.op("tanh", b.input("x", shape))
 
 
-@pytest.mark.parametrize("first, second, left", [
-    ((1, 2, 0), (2, 0, 1), []),
-    ((1, 2, 0), (1, 2, 0), ["permute_dims"]),
-    ((0, 1, 2), None, ["permute_dims"]),
-])
+@pytest.mark.parametrize(
+    "first, second, left",
+    [
+        ((1, 2, 0), (2, 0, 1), []),
+        ((1, 2, 0), (1, 2, 0), ["permute_dims"]),
+        ((0, 1, 2), None, ["permute_dims"]),
+    ],
+)
 def test_transposes_compose(first, second, left):
     b, x = _start()
     y = b.op("permute_dims", b.op("permute_dims", x, axes=first), axes=second)
@@ -33,8 +36,9 @@ def test_a_transpose_of_extents_of_one_is_a_reshape():
 
 def test_reshapes_of_all_names_compose_and_cancel():
     b, x = _start()
-    y = b.op("squeeze", b.op("expand_dims", b.op("reshape", b.op("flatten", x), (6, 4)), axis=1),
-             axis=1)
+    y = b.op(
+        "squeeze", b.op("expand_dims", b.op("reshape", b.op("flatten", x), (6, 4)), axis=1), axis=1
+    )
     assert kinds(rewritten(b, y).graph) == ["tanh", "reshape"]
     b, x = _start()
     assert kinds(rewritten(b, b.op("reshape", b.op("flatten", x), (2, 3, 4))).graph) == ["tanh"]
@@ -51,8 +55,9 @@ def test_slices_compose_and_a_slice_of_all_goes():
 
 def test_a_slice_with_a_step_is_not_composed():
     b, x = _start((8, 6))
-    y = b.op("strided_slice", b.op("strided_slice", x, (0,), (0,), (8,), (2,)), (0,), (1,), (3,),
-             (1,))
+    y = b.op(
+        "strided_slice", b.op("strided_slice", x, (0,), (0,), (8,), (2,)), (0,), (1,), (3,), (1,)
+    )
     assert kinds(rewritten(b, y).graph).count("strided_slice") == 2
 
 
@@ -66,19 +71,25 @@ def test_the_parts_in_another_order_stay():
     b, x = _start()
     s, t, u = b.op("split", x, indices_or_sections=3, axis=1)
     assert kinds(rewritten(b, b.op("concat", (t, s, u), axis=1)).graph) == [
-        "tanh", "split", "concat"]
+        "tanh",
+        "split",
+        "concat",
+    ]
 
 
-@pytest.mark.parametrize("make", [
-    lambda b, x: b.op("nn.dropout", x)[0],
-    lambda b, x: b.op("astype", x, dtype="float32"),
-    lambda b, x: b.op("broadcast_to", x, (2, 3, 4)),
-    lambda b, x: b.op("nn.pad", x, pad_width=(0,) * 6),
-    lambda b, x: b.op("concat", (x,), axis=0),
-    lambda b, x: b.op("tile", x, repeats=(1, 1, 1)),
-    lambda b, x: b.op("multiply", x, np.ones((3, 4), "float32")),
-    lambda b, x: b.op("add", x, np.zeros((3, 1), "float32")),
-])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda b, x: b.op("nn.dropout", x)[0],
+        lambda b, x: b.op("astype", x, dtype="float32"),
+        lambda b, x: b.op("broadcast_to", x, (2, 3, 4)),
+        lambda b, x: b.op("nn.pad", x, pad_width=(0,) * 6),
+        lambda b, x: b.op("concat", (x,), axis=0),
+        lambda b, x: b.op("tile", x, repeats=(1, 1, 1)),
+        lambda b, x: b.op("multiply", x, np.ones((3, 4), "float32")),
+        lambda b, x: b.op("add", x, np.zeros((3, 1), "float32")),
+    ],
+)
 def test_an_identity_goes_and_hands_its_origins_on(make):
     b, x = _start()
     y = make(b, x)
@@ -130,13 +141,16 @@ def test_a_constant_that_would_grow_far_beyond_its_operands_is_not_folded():
     assert "much larger" in result.report.near_misses["fold-constants"]
 
 
-@pytest.mark.parametrize("form, left", [
-    ("mean-pow-sqrt-div", ["nn.layer_norm"]),
-    ("without-affine", ["nn.layer_norm"]),
-    ("input-scale", ["nn.layer_norm"]),
-    ("rms", ["nn.rms_norm"]),
-    ("wrong-axes", None),
-])
+@pytest.mark.parametrize(
+    "form, left",
+    [
+        ("mean-pow-sqrt-div", ["nn.layer_norm"]),
+        ("without-affine", ["nn.layer_norm"]),
+        ("input-scale", ["nn.layer_norm"]),
+        ("rms", ["nn.rms_norm"]),
+        ("wrong-axes", None),
+    ],
+)
 def test_decomposed_norms_are_recognised(form, left):
     b = GraphBuilder()
     x = b.input("x", (2, 3, 8))

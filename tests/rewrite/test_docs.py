@@ -24,8 +24,7 @@ PRINTED = {
 
 
 def test_the_page_is_up_to_date():
-    assert PAGE.read_text(encoding="utf-8") == text(), \
-        "run python -m tvm_dnnfusion.rewrite.docs"
+    assert PAGE.read_text(encoding="utf-8") == text(), "run python -m tvm_dnnfusion.rewrite.docs"
 
 
 def test_counted_flops_equal_those_printed_in_table_4():

@@ -12,7 +12,12 @@ from tests.rewrite.helpers import assert_same_values, kinds, only, rewritten
 from tvm_dnnfusion.ecg.builder import GraphBuilder
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.rewrite import (
-    Family, Rule, RewriteOptions, register_rule, rewrite, unregister_rule,
+    Family,
+    RewriteOptions,
+    Rule,
+    register_rule,
+    rewrite,
+    unregister_rule,
 )
 from tvm_dnnfusion.rewrite.canonical import canonical
 from tvm_dnnfusion.rewrite.engine import selected
@@ -57,7 +62,8 @@ def test_a_common_factor_is_found_deep_inside_chains():
     right = b.op("multiply", b.op("multiply", v, x), z)
     result = rewritten(b, b.op("add", b.op("add", u, left), right))
     assert result.report.counts == {"factor-out": 1} | (
-        {"factor-plus-one": 1} if "factor-plus-one" in result.report.counts else {})
+        {"factor-plus-one": 1} if "factor-plus-one" in result.report.counts else {}
+    )
     assert kinds(result.graph).count("multiply") <= 4
 
 
@@ -89,6 +95,7 @@ def test_an_algebraic_rule_does_not_look_through_a_partition_wall():
     try:
         from tvm_dnnfusion.rewrite.candidate import Finder
         from tvm_dnnfusion.rewrite.work import Work
+
         b = GraphBuilder()
         y = b.op("abs", b.op("logical_not", b.input("x", (4,), "bool")))
         work = Work(b.output(y).build())
@@ -138,7 +145,8 @@ def test_the_result_does_not_depend_on_the_order_of_the_ops(seed):
     a, b = rewrite(graph), rewrite(shuffled)
     assert [s.rule for s in a.report.steps] == [s.rule for s in b.report.steps]
     assert {op.name: _without_order(op) for op in a.graph.ops} == {
-        op.name: _without_order(op) for op in b.graph.ops}
+        op.name: _without_order(op) for op in b.graph.ops
+    }
 
 
 def _without_order(op):
@@ -172,8 +180,11 @@ def test_the_number_of_matches_tried_grows_linearly(monkeypatch):
     def looks(depth):
         seen = []
         original = candidate.Finder.best
-        monkeypatch.setattr(candidate.Finder, "best",
-                            lambda self, rule, op: seen.append(1) or original(self, rule, op))
+        monkeypatch.setattr(
+            candidate.Finder,
+            "best",
+            lambda self, rule, op: seen.append(1) or original(self, rule, op),
+        )
         result = rewrite(_network(depth))
         monkeypatch.setattr(candidate.Finder, "best", original)
         return len(seen), len(result.report.steps)
@@ -221,8 +232,9 @@ def test_a_barrier_is_kept_even_when_nobody_reads_it():
     b.op("negative", x)
     b.output(b.op("exp", x))
     graph = b.build()
-    ops = tuple(replace(op, barrier="OPAQUE_CALL") if op.kind == "negative" else op
-                for op in graph.ops)
+    ops = tuple(
+        replace(op, barrier="OPAQUE_CALL") if op.kind == "negative" else op for op in graph.ops
+    )
     assert "negative" in kinds(rewrite(replace(graph, ops=ops)).graph)
 
 
@@ -260,7 +272,8 @@ def test_a_symbolic_shape_is_left_alone():
     x = b.input("x", (4,))
     b.output(b.op("add", b.op("negative", x), 0.0))
     graph = b.build()
-    tensors = {n: replace(t, shape=("n",)) if t.shape == (4,) else t
-               for n, t in graph.tensors.items()}
+    tensors = {
+        n: replace(t, shape=("n",)) if t.shape == (4,) else t for n, t in graph.tensors.items()
+    }
     ops = tuple(replace(op, barrier="SYMBOLIC_SHAPE") for op in graph.ops)
     assert kinds(rewrite(replace(graph, tensors=tensors, ops=ops)).graph) == ["negative", "add"]

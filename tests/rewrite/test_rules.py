@@ -22,13 +22,15 @@ def _name(rule: Rule) -> str:
 def only(*rules: Rule, fold: bool = True) -> RewriteOptions:
     """Options under which nothing but these rules applies."""
     kept = {r.name for r in rules}
-    return RewriteOptions(disabled=frozenset(r.name for r in all_rules() if r.name not in kept),
-                          fold=fold)
+    return RewriteOptions(
+        disabled=frozenset(r.name for r in all_rules() if r.name not in kept), fold=fold
+    )
 
 
 def _shapes_match(case, graph):
     return {n: s.shape for n, s in case.inputs.items()} == {
-        n: graph.tensors[n].shape for n in graph.inputs}
+        n: graph.tensors[n].shape for n in graph.inputs
+    }
 
 
 @pytest.mark.parametrize("rule", RULES, ids=_name)

@@ -14,7 +14,7 @@ from typing import Any
 import tvm
 from tvm import s_tir, te, tirx
 
-from tvm_dnnfusion.codegen import convolution, matmul, movement, pointwise, pooling, reductions
+from tvm_dnnfusion.codegen import convolution, creation, matmul, movement, pointwise, pooling, reductions
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
@@ -22,7 +22,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 # Kinds that a template covers; blocks with others are lowered in the plain way.
-KINDS = (pointwise.KINDS | movement.KINDS | frozenset(reductions.KINDS)
+KINDS = (frozenset(creation.KINDS) | pointwise.KINDS | movement.KINDS | frozenset(reductions.KINDS)
          | frozenset(convolution.KINDS) | frozenset(pooling.KINDS) | frozenset(matmul.KINDS))
 
 # A constant of at most this many elements that are all equal becomes an immediate.
@@ -149,6 +149,8 @@ class _Lowering:
             return movement.split(op, inputs, shapes, self.graph)
         if op.kind in movement.SINGLE:
             out = movement.SINGLE[op.kind](op, inputs, shapes[0], self.graph)
+        elif op.kind in creation.KINDS:
+            out = creation.KINDS[op.kind](op, inputs, shapes[0], self.graph)
         elif op.kind in reductions.KINDS:
             out = reductions.KINDS[op.kind](op, inputs, shapes[0], self.graph, self.stages)
         elif op.kind in convolution.KINDS:

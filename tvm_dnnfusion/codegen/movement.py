@@ -271,11 +271,58 @@ def _both(a: Any, b: Any) -> Any:
     return b if a is True else a if b is True else tirx.And(a, b)
 
 
+def upsample(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
+    """image.resize2d(x, size) to the nearest neighbour by whole factors: out[i] = x[i // factor]."""
+    source = inputs[0]
+    form = (op.attr("layout"), op.attr("method"), op.attr("coordinate_transformation_mode"),
+            op.attr("rounding_method"))
+    if form != ("NCHW", "nearest_neighbor", "asymmetric", "floor"):
+        return None
+    if any(n % m for n, m in zip(shape, source.shape)):
+        return None
+    factors = tuple(n // m for n, m in zip(shape, source.shape))
+
+    def at(body: Body, index: Index) -> Any:
+        return body.read(source, tuple(i if f == 1 else body.simplify(i // f)
+                                       for i, f in zip(index, factors)))
+
+    return Value(shape, source.dtype, at, layout=source.layout)
+
+
+def pixel_shuffle(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
+    """nn.pixel_shuffle(x; upscale_factor): [.., C r r, H, W] -> [.., C, H r, W r]."""
+    source, r = inputs[0], int(op.attr("upscale_factor", 1))  # type: ignore[arg-type]
+
+    def at(body: Body, index: Index) -> Any:
+        *lead, c, h, w = index
+        channel = (c * r + h % r) * r + w % r
+        return body.read(source, (*lead, body.simplify(channel), body.simplify(h // r),
+                                  body.simplify(w // r)))
+
+    return Value(shape, source.dtype, at)
+
+
+def gather_elements(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
+    """gather_elements(x, indices; axis): out[i] = x[.., indices[i], ..]."""
+    source, picks = inputs
+    axis = int(op.attr("axis", 0) or 0) % len(source.shape)  # type: ignore[arg-type]
+    n = source.shape[axis]
+
+    def at(body: Body, index: Index) -> Any:
+        chosen = tirx.Cast("int64", body.position(picks, index))
+        chosen = tirx.Select(chosen < tirx.const(0, "int64"), chosen + n, chosen)
+        return body.read(source, (*index[:axis], chosen, *index[axis + 1 :]))
+
+    return Value(shape, source.dtype, at)
+
+
 SINGLE: Mapping[str, Callable[[Op, list[Value], Dims, Graph], Value | None]] = {
     "reshape": reshape, "squeeze": reshape, "expand_dims": reshape, "flatten": reshape,
     "nn.batch_flatten": reshape, "permute_dims": permute, "broadcast_to": expand,
     "concat": concat, "stack": stack, "strided_slice": strided_slice, "flip": flip,
     "tile": tile, "repeat": repeat, "take": take, "nn.pad": pad,
+    "image.resize2d": upsample, "nn.pixel_shuffle": pixel_shuffle,
+    "gather_elements": gather_elements,
 }  # fmt: skip
 
 KINDS = frozenset(SINGLE) | {"split"}

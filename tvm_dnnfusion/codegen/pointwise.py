@@ -59,13 +59,14 @@ UNARY: Mapping[str, Callable[[Any], Any]] = {
     "atan": tirx.atan, "sinh": tirx.sinh, "cosh": tirx.cosh, "sign": _sign,
     "logical_not": lambda x: tirx.Not(x), "bitwise_not": lambda x: ~x,
     "nn.relu": _relu, "nn.silu": lambda x: x * vecmath.sigmoid(x), "nn.gelu": _gelu,
-    "nn.gelu_tanh": _gelu_tanh, "nn.selu": _selu, "nn.relu6": lambda x: tirx.min(_relu(x), _c(6, x)),
+    "nn.gelu_tanh": _gelu_tanh, "nn.selu": _selu, "asinh": tirx.asinh,
+    "acosh": tirx.acosh, "atanh": tirx.atanh,
     "isnan": tirx.isnan, "isinf": tirx.isinf, "isfinite": tirx.isfinite,
 }  # fmt: skip
 
 # Kinds whose expression mentions its operand more than once: it is bound to a variable first.
 REPEATS = frozenset({"square", "erf", "tanh", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.selu", "sign",
-                     "nn.softplus", "nn.leakyrelu", "nn.prelu"})
+                     "nn.softplus", "nn.leakyrelu", "nn.prelu", "floor_mod", "log_add_exp"})
 
 
 def _is_int(x: Any) -> bool:
@@ -81,6 +82,15 @@ def _divide(a: Any, b: Any) -> Any:
     return tirx.truncdiv(a, b) if _is_int(a) else a / b
 
 
+def _floor_mod(a: Any, b: Any) -> Any:
+    return tirx.floormod(a, b) if _is_int(a) else a - tirx.floor(a / b) * b
+
+
+def _log_add_exp(a: Any, b: Any) -> Any:
+    top = tirx.max(a, b)
+    return top + tirx.log(vecmath.exp(a - top) + vecmath.exp(b - top))
+
+
 BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
     "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
@@ -93,6 +103,7 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "logical_xor": lambda a, b: tirx.NE(_number(a), _number(b)),
     "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,
     "bitwise_xor": lambda a, b: a ^ b,
+    "mod": tirx.truncmod, "floor_mod": _floor_mod, "atan2": tirx.atan2, "log_add_exp": _log_add_exp,
     "left_shift": lambda a, b: a << b, "right_shift": lambda a, b: a >> b,
 }  # fmt: skip
 

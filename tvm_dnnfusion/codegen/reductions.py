@@ -170,8 +170,34 @@ def instance_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages
     return _affine(x, gamma, beta, (channel,))
 
 
-KINDS: Mapping[str, Callable[..., Value]] = {
+def group_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph,
+               stages: Stages) -> Value | None:
+    """group_norm(x, gamma, beta; num_groups, channel_axis, axes, epsilon), channels at axis 1."""
+    channel = int(op.attr("channel_axis", 1)) % len(shape)  # type: ignore[arg-type]
+    axes = tuple(a % len(shape) for a in op.ints("axes"))
+    if channel != 1 or axes != tuple(range(2, len(shape))):
+        return None
+    groups = int(op.attr("num_groups", 1))  # type: ignore[arg-type]
+    split = (shape[0], groups, shape[1] // groups, *shape[2:])
+    epsilon = float(op.attr("epsilon", 1e-5))  # type: ignore[arg-type]
+    x = _normalised(stages, view(op, inputs[:1], split, graph), tuple(range(2, len(split))), epsilon,
+                    True)
+    gamma = inputs[1] if op.attr("scale", True) else None
+    beta = inputs[2] if op.attr("center", True) else None
+    return _affine(view(op, [x], shape, graph), gamma, beta, (1,))
+
+
+def adaptive_mean(op: Op, inputs: list[Value], shape: Dims, graph: Graph,
+                  stages: Stages) -> Value | None:
+    """nn.adaptive_avg_pool to one element per channel: the mean of each map."""
+    if any(n != 1 for n in shape[2:]) or not str(op.attr("layout")).startswith("NC"):
+        return None
+    return mean(stages, inputs[0], tuple(range(2, len(shape))))
+
+
+KINDS: Mapping[str, Callable[..., Value | None]] = {
     **dict.fromkeys(("sum", "mean", "max", "min", "prod", "variance", "std"), reduction),
     "nn.softmax": softmax, "nn.log_softmax": softmax, "nn.layer_norm": layer_norm,
-    "nn.rms_norm": rms_norm, "nn.instance_norm": instance_norm,
+    "nn.rms_norm": rms_norm, "nn.instance_norm": instance_norm, "nn.group_norm": group_norm,
+    **dict.fromkeys((f"nn.adaptive_avg_pool{d}d" for d in (1, 2, 3)), adaptive_mean),
 }  # fmt: skip

@@ -64,8 +64,15 @@ class GraphBuilder:
         self.constants[name] = array
         return name
 
-    def op(self, kind: str, *operands: Operand, name: str | None = None,
-           origins: tuple[str, ...] = (), rules: tuple[str, ...] = (), **attributes: Attr) -> Any:
+    def op(
+        self,
+        kind: str,
+        *operands: Operand,
+        name: str | None = None,
+        origins: tuple[str, ...] = (),
+        rules: tuple[str, ...] = (),
+        **attributes: Attr,
+    ) -> Any:
         """Append an op.
 
         Parameters
@@ -99,8 +106,17 @@ class GraphBuilder:
             out = base if len(results) == 1 else self.fresh(f"{base}.{i}")
             self.tensors[out] = Tensor(out, shape, dtype)
             outputs.append(out)
-        self.ops.append(Op(outputs[0] if len(results) > 1 else base, kind, args, tuple(outputs),
-                           tuple(sorted(values.items())), origins, rules))
+        self.ops.append(
+            Op(
+                outputs[0] if len(results) > 1 else base,
+                kind,
+                args,
+                tuple(outputs),
+                tuple(sorted(values.items())),
+                origins,
+                rules,
+            )
+        )
         return outputs[0] if len(results) == 1 else tuple(outputs)
 
     def output(self, *tensors: str) -> GraphBuilder:
@@ -110,18 +126,24 @@ class GraphBuilder:
 
     def build(self) -> Graph:
         """The graph. Raises GraphError when it is not well formed."""
-        graph = Graph(dict(self.tensors), tuple(self.ops), tuple(self.inputs), tuple(self.outputs),
-                      dict(self.constants))
+        graph = Graph(
+            dict(self.tensors),
+            tuple(self.ops),
+            tuple(self.inputs),
+            tuple(self.outputs),
+            dict(self.constants),
+        )
         return graph.check()
 
     def _args(self, kind: str, sig: Signature, operands: tuple[Operand, ...]) -> tuple[Arg, ...]:
         needed = sum(1 for _, mark in sig.params if not mark.endswith("?"))
         if not needed <= len(operands) <= len(sig.params):
             raise GraphError(f"{kind}: takes {needed} arguments, not {len(operands)}")
-        like = next((self.tensors[o].dtype for o in operands
-                     if isinstance(o, str) and o in self.tensors), "float32")
-        return tuple(self._arg(kind, mark, o, like)
-                     for (_, mark), o in zip(sig.params, operands))
+        like = next(
+            (self.tensors[o].dtype for o in operands if isinstance(o, str) and o in self.tensors),
+            "float32",
+        )
+        return tuple(self._arg(kind, mark, o, like) for (_, mark), o in zip(sig.params, operands))
 
     def _arg(self, kind: str, mark: str, value: Operand, like: str) -> Arg:
         if isinstance(value, (Ref, Lit)):
@@ -140,7 +162,7 @@ class GraphBuilder:
             if mark != "#":
                 return Ref(self.constant("const", value, like))
             dtype = "int64" if isinstance(value, (int, np.integer)) else "float64"  # as Relax
-            return Lit(dtype, value if isinstance(value, (int, float)) else value.item())
+            return Lit(dtype, value.item() if isinstance(value, np.generic) else value)
         raise GraphError(f"{kind}: cannot take {value!r} as an argument")
 
 

@@ -94,8 +94,9 @@ def evaluate_op(
     with np.errstate(all="ignore"):
         found = entry(run)
     results = found if isinstance(found, tuple) else (found,)
-    return tuple(np.asarray(r, dtype=_widened(tensors[t].dtype, dtype))
-                 for r, t in zip(results, op.outputs))
+    return tuple(
+        np.asarray(r, dtype=_widened(tensors[t].dtype, dtype)) for r, t in zip(results, op.outputs)
+    )
 
 
 def _widened(dtype: str, floats: str) -> str:
@@ -117,11 +118,11 @@ def _selu(x: Array) -> Array:
 
 
 def _gelu_tanh(x: Array) -> Array:
-    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x ** 3)))
+    return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
 
 
 def _softplus(r: Run) -> Array:
-    beta, threshold = r.call.attrs["beta"], r.call.attrs["threshold"]
+    beta, threshold = (float(str(r.call.attrs[k])) for k in ("beta", "threshold"))
     scaled = r.x() * beta
     return np.where(scaled > threshold, r.x(), np.log1p(np.exp(np.minimum(scaled, 80))) / beta)
 
@@ -151,6 +152,7 @@ def _reduce(f: Callable[..., Array]) -> Callable[[Run], Array]:
         x = r.x()
         options = {} if f in (np.max, np.min) else {"dtype": x.dtype}
         return f(x, axis=r.axes(), keepdims=r.flag("keepdims"), **options)
+
     return entry
 
 
@@ -158,6 +160,7 @@ def _argreduce(f: Callable[..., Array]) -> Callable[[Run], Array]:
     def entry(r: Run) -> Array:
         axis = r.call.attrs.get("axis")
         return f(r.x(), axis=axis, keepdims=r.flag("keepdims"))
+
     return entry
 
 
@@ -170,6 +173,7 @@ def _scan(f: Callable[..., Array], start: int) -> Callable[[Run], Array]:
         if r.flag("exclusive"):
             x = np.insert(np.delete(x, -1, axis), 0, start, axis)
         return f(x, axis=axis, dtype=dtype)
+
     return entry
 
 
@@ -219,7 +223,7 @@ def _gather_nd(r: Run) -> Array:
     x, index, skip = r.x(), r.x(1), r.call.int("batch_dims")
     lead = np.indices(index.shape[:skip])
     wide = [d.reshape(d.shape + (1,) * (index.ndim - 1 - skip)) for d in lead]
-    return x[tuple([*wide, *np.moveaxis(index, -1, 0)])]
+    return x[(*wide, *np.moveaxis(index, -1, 0))]
 
 
 def _collapse(r: Run) -> Array:
@@ -269,8 +273,9 @@ def _permute(r: Run) -> Array:
 def _pad(r: Run) -> Array:
     width: Sequence[int] = r.call.ints("pad_width") or ()
     pairs = [(width[i], width[i + 1]) for i in range(0, len(width), 2)]
-    mode = {"circular": "wrap", "replicate": "edge"}.get(str(r.call.attrs["pad_mode"]),
-                                                        str(r.call.attrs["pad_mode"]))
+    mode = {"circular": "wrap", "replicate": "edge"}.get(
+        str(r.call.attrs["pad_mode"]), str(r.call.attrs["pad_mode"])
+    )
     if any(a < 0 or b < 0 for a, b in pairs):
         raise NotEvaluated("nn.pad: negative widths")
     options = {"constant_values": r.call.attrs["pad_value"]} if mode == "constant" else {}
@@ -278,63 +283,124 @@ def _pad(r: Run) -> Array:
 
 
 _NUMPY_UNARY = {
-    "abs": np.abs, "acos": np.arccos, "acosh": np.arccosh, "asin": np.arcsin,
-    "asinh": np.arcsinh, "atan": np.arctan, "atanh": np.arctanh, "bitwise_not": np.invert,
-    "ceil": np.ceil, "cos": np.cos, "cosh": np.cosh, "erf": erf, "exp": np.exp,
-    "floor": np.floor, "isfinite": np.isfinite, "isinf": np.isinf, "isnan": np.isnan,
-    "log": np.log, "logical_not": np.logical_not, "negative": np.negative, "round": np.round,
-    "rsqrt": lambda x: 1 / np.sqrt(x), "sigmoid": sigmoid, "sign": np.sign, "sin": np.sin,
-    "sinh": np.sinh, "sqrt": np.sqrt, "square": np.square, "tan": np.tan, "tanh": np.tanh,
-    "trunc": np.trunc, "nn.relu": lambda x: np.maximum(x, 0), "nn.selu": _selu,
-    "nn.silu": lambda x: x * sigmoid(x), "nn.gelu_tanh": _gelu_tanh,
+    "abs": np.abs,
+    "acos": np.arccos,
+    "acosh": np.arccosh,
+    "asin": np.arcsin,
+    "asinh": np.arcsinh,
+    "atan": np.arctan,
+    "atanh": np.arctanh,
+    "bitwise_not": np.invert,
+    "ceil": np.ceil,
+    "cos": np.cos,
+    "cosh": np.cosh,
+    "erf": erf,
+    "exp": np.exp,
+    "floor": np.floor,
+    "isfinite": np.isfinite,
+    "isinf": np.isinf,
+    "isnan": np.isnan,
+    "log": np.log,
+    "logical_not": np.logical_not,
+    "negative": np.negative,
+    "round": np.round,
+    "rsqrt": lambda x: 1 / np.sqrt(x),
+    "sigmoid": sigmoid,
+    "sign": np.sign,
+    "sin": np.sin,
+    "sinh": np.sinh,
+    "sqrt": np.sqrt,
+    "square": np.square,
+    "tan": np.tan,
+    "tanh": np.tanh,
+    "trunc": np.trunc,
+    "nn.relu": lambda x: np.maximum(x, 0),
+    "nn.selu": _selu,
+    "nn.silu": lambda x: x * sigmoid(x),
+    "nn.gelu_tanh": _gelu_tanh,
     "nn.gelu": lambda x: 0.5 * x * (1 + erf(x / math.sqrt(2))),
 }
 _NUMPY_BINARY = {
-    "add": np.add, "atan2": np.arctan2, "bitwise_and": np.bitwise_and,
-    "bitwise_or": np.bitwise_or, "bitwise_xor": np.bitwise_xor, "divide": _divide,
-    "floor_divide": np.floor_divide, "floor_mod": np.mod, "left_shift": np.left_shift,
-    "log_add_exp": np.logaddexp, "logical_and": np.logical_and, "logical_or": np.logical_or,
-    "logical_xor": np.logical_xor, "maximum": np.maximum, "minimum": np.minimum, "mod": np.fmod,
-    "multiply": np.multiply, "power": np.power, "right_shift": np.right_shift,
-    "subtract": np.subtract, "equal": np.equal, "greater": np.greater,
-    "greater_equal": np.greater_equal, "less": np.less, "less_equal": np.less_equal,
+    "add": np.add,
+    "atan2": np.arctan2,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "divide": _divide,
+    "floor_divide": np.floor_divide,
+    "floor_mod": np.mod,
+    "left_shift": np.left_shift,
+    "log_add_exp": np.logaddexp,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "mod": np.fmod,
+    "multiply": np.multiply,
+    "power": np.power,
+    "right_shift": np.right_shift,
+    "subtract": np.subtract,
+    "equal": np.equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
     "not_equal": np.not_equal,
 }
 
 TABLE: dict[str, Callable[[Run], Any]] = {
     **{kind: _unary(f) for kind, f in _NUMPY_UNARY.items()},
     **{kind: _binary(f) for kind, f in _NUMPY_BINARY.items()},
-    "sum": _reduce(np.sum), "mean": _reduce(np.mean), "prod": _reduce(np.prod),
-    "std": _reduce(np.std), "variance": _reduce(np.var), "max": _reduce(np.max),
+    "sum": _reduce(np.sum),
+    "mean": _reduce(np.mean),
+    "prod": _reduce(np.prod),
+    "std": _reduce(np.std),
+    "variance": _reduce(np.var),
+    "max": _reduce(np.max),
     "min": _reduce(np.min),
-    "argmax": _argreduce(np.argmax), "argmin": _argreduce(np.argmin),
-    "cumsum": _scan(np.cumsum, 0), "cumprod": _scan(np.cumprod, 1),
+    "argmax": _argreduce(np.argmax),
+    "argmin": _argreduce(np.argmin),
+    "cumsum": _scan(np.cumsum, 0),
+    "cumprod": _scan(np.cumprod, 1),
     "where": lambda r: np.where(r.x(0), r.x(1), r.x(2)),
     "ewise_fma": lambda r: r.x(0) * r.x(1) + r.x(2),
     "clip": _clip,
     "astype": lambda r: r.x().astype(r.dtype(str(r.call.attrs["dtype"]))),
     "matmul": lambda r: np.matmul(r.x(0), r.x(1)),
     "outer": lambda r: np.outer(r.x(0), r.x(1)),
-    "einsum": lambda r: np.einsum(r.call.attrs["subscripts"], *r.many()),
-    "nn.softmax": _softmax, "nn.log_softmax": _log_softmax, "nn.softplus": _softplus,
+    "einsum": lambda r: np.einsum(str(r.call.attrs["subscripts"]), *r.many()),
+    "nn.softmax": _softmax,
+    "nn.log_softmax": _log_softmax,
+    "nn.softplus": _softplus,
     "nn.leakyrelu": lambda r: np.where(r.x() > 0, r.x(), r.x() * r.call.attrs["alpha"]),
-    "nn.prelu": _prelu, "nn.pad": _pad,
+    "nn.prelu": _prelu,
+    "nn.pad": _pad,
     "nn.dropout": lambda r: (r.x(), np.ones_like(r.x())),
-    "reshape": _reshape, "flatten": lambda r: r.x().reshape(-1),
+    "reshape": _reshape,
+    "flatten": lambda r: r.x().reshape(-1),
     "nn.batch_flatten": lambda r: r.x().reshape(r.x().shape[0], -1),
     "broadcast_to": lambda r: np.broadcast_to(r.x(), r.call.numbers(1)),
-    "collapse_sum_to": _collapse, "collapse_sum_like": _collapse,
-    "permute_dims": _permute, "expand_dims": _expand_dims, "squeeze": _squeeze,
+    "collapse_sum_to": _collapse,
+    "collapse_sum_like": _collapse,
+    "permute_dims": _permute,
+    "expand_dims": _expand_dims,
+    "squeeze": _squeeze,
     "concat": lambda r: np.concatenate(r.many(), r.call.int("axis")),
     "stack": lambda r: np.stack(r.many(), r.call.int("axis")),
-    "split": _split, "strided_slice": lambda r: r.x()[slices(r.call)],
-    "take": _take, "gather_nd": _gather_nd,
+    "split": _split,
+    "strided_slice": lambda r: r.x()[slices(r.call)],
+    "take": _take,
+    "gather_nd": _gather_nd,
     "gather_elements": lambda r: np.take_along_axis(r.x(), r.x(1), r.call.int("axis")),
     "tile": lambda r: np.tile(r.x(), r.call.ints("repeats") or ()),
-    "repeat": _repeat, "flip": lambda r: np.flip(r.x(), r.call.int("axis")),
+    "repeat": _repeat,
+    "flip": lambda r: np.flip(r.x(), r.call.int("axis")),
     "tril": lambda r: np.tril(r.x(), int(r.call.scalar(1))),
     "triu": lambda r: np.triu(r.x(), int(r.call.scalar(1))),
     **dict.fromkeys(("full", "zeros", "ones", "full_like", "zeros_like", "ones_like"), _filled),
-    "arange": _arange, "one_hot": _one_hot,
-    "sort": lambda r: _sorted(r, index=False), "argsort": lambda r: _sorted(r, index=True),
+    "arange": _arange,
+    "one_hot": _one_hot,
+    "sort": lambda r: _sorted(r, index=False),
+    "argsort": lambda r: _sorted(r, index=True),
 }

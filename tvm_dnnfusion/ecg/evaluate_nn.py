@@ -26,14 +26,23 @@ def _back(x: Array, layout: str, r: Run) -> Array:
     return x.transpose([order.index(c) for c in target])
 
 
-def _windows(x: Array, kernel: tuple[int, ...], r: Run, fill: float, strides: tuple[int, ...],
-             extra: tuple[int, ...] = ()) -> Array:
+def _windows(
+    x: Array,
+    kernel: tuple[int, ...],
+    r: Run,
+    fill: float,
+    strides: tuple[int, ...],
+    extra: tuple[int, ...] = (),
+) -> Array:
     """[N, C, out..., kernel...]: every window of the padded input [N, C, in...]."""
     n = len(kernel)
     pad, dilation = r.call.ints("padding") or (), r.call.ints("dilation") or (1,) * n
     more = extra or (0,) * n
-    x = np.pad(x, [(0, 0), (0, 0), *((pad[i], pad[n + i] + more[i]) for i in range(n))],
-               constant_values=fill)
+    x = np.pad(
+        x,
+        [(0, 0), (0, 0), *((pad[i], pad[n + i] + more[i]) for i in range(n))],
+        constant_values=fill,
+    )
     size = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel))
     found = sliding_window_view(x, size, axis=tuple(range(2, 2 + n)))
     keep = (slice(None),) * 2 + tuple(slice(None, None, s) for s in strides)
@@ -63,14 +72,26 @@ def _conv_transpose(r: Run) -> Array:
     n, groups = x.ndim - 2, r.call.int("groups", 1)
     strides, dilation, pad = (r.call.ints(k) or () for k in ("strides", "dilation", "padding"))
     extra = r.call.ints("output_padding") or (0,) * n
-    full = np.zeros((x.shape[0], w.shape[1] * groups, *(
-        (d - 1) * s + dl * (k - 1) + 1 + e
-        for d, s, dl, k, e in zip(x.shape[2:], strides, dilation, w.shape[2:], extra))), x.dtype)
+    full = np.zeros(
+        (
+            x.shape[0],
+            w.shape[1] * groups,
+            *(
+                (d - 1) * s + dl * (k - 1) + 1 + e
+                for d, s, dl, k, e in zip(x.shape[2:], strides, dilation, w.shape[2:], extra)
+            ),
+        ),
+        x.dtype,
+    )
     for tap in np.ndindex(*w.shape[2:]):
-        where = tuple(slice(t * dl, t * dl + (d - 1) * s + 1, s)
-                      for t, dl, d, s in zip(tap, dilation, x.shape[2:], strides))
-        parts = [np.moveaxis(np.tensordot(xs, ws[(slice(None), slice(None), *tap)], (1, 0)), -1, 1)
-                 for xs, ws in zip(np.split(x, groups, 1), np.split(w, groups, 0))]
+        where = tuple(
+            slice(t * dl, t * dl + (d - 1) * s + 1, s)
+            for t, dl, d, s in zip(tap, dilation, x.shape[2:], strides)
+        )
+        parts = [
+            np.moveaxis(np.tensordot(xs, ws[(slice(None), slice(None), *tap)], (1, 0)), -1, 1)
+            for xs, ws in zip(np.split(x, groups, 1), np.split(w, groups, 0))
+        ]
         full[(slice(None), slice(None), *where)] += np.concatenate(parts, 1)
     crop = tuple(slice(pad[i], full.shape[2 + i] - pad[n + i]) for i in range(n))
     return _back(full[(slice(None), slice(None), *crop)], layout, r)
@@ -84,21 +105,25 @@ def _pool(r: Run) -> Array:
     # with ceil_mode the last window may reach past the padding
     out = window(r.call, x.shape[2:], kernel)
     pad, dilation = r.call.ints("padding") or (), r.call.ints("dilation") or ()
-    extra = tuple(max(0, (o - 1) * s + d * (k - 1) + 1 - (e + pad[i] + pad[n + i]))
-                  for i, (o, s, d, k, e) in enumerate(zip(out, strides, dilation, kernel,
-                                                          x.shape[2:])))
+    extra = tuple(
+        max(0, (o - 1) * s + d * (k - 1) + 1 - (e + pad[i] + pad[n + i]))
+        for i, (o, s, d, k, e) in enumerate(zip(out, strides, dilation, kernel, x.shape[2:]))
+    )
     axes = tuple(range(2 + n, 2 + 2 * n))
     if r.call.kind.startswith("nn.max"):
         lowest = np.finfo(x.dtype).min if x.dtype.kind == "f" else np.iinfo(x.dtype).min
-        return _back(_windows(x, kernel, r, lowest, strides, extra).max(axes), layout, r)
+        return _back(_windows(x, kernel, r, float(lowest), strides, extra).max(axes), layout, r)
     total = _windows(x, kernel, r, 0.0, strides, extra).sum(axes)
     ones = np.ones_like(x[:1, :1])
     if r.flag("count_include_pad"):
-        ones = np.ones((1, 1, *(e + pad[i] + pad[n + i] for i, e in enumerate(x.shape[2:]))),
-                       x.dtype)
+        ones = np.ones(
+            (1, 1, *(e + pad[i] + pad[n + i] for i, e in enumerate(x.shape[2:]))), x.dtype
+        )
         view = sliding_window_view(
             np.pad(ones, [(0, 0), (0, 0), *((0, e) for e in extra)]),
-            tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel)), axis=tuple(range(2, 2 + n)))
+            tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel)),
+            axis=tuple(range(2, 2 + n)),
+        )
         keep = (slice(None),) * 2 + tuple(slice(None, None, s) for s in strides)
         count = view[keep + tuple(slice(None, None, d) for d in dilation)].sum(axes)
     else:
@@ -147,7 +172,7 @@ def _rms_norm(r: Run) -> Array:
 def _group_norm(r: Run) -> Array:
     x, axis = r.x(), r.call.axis(r.call.int("channel_axis", 1), r.x().ndim)
     groups = r.call.int("num_groups", 1)
-    split = x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1:])
+    split = x.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
     inner = {a + 1 if a > axis else a for a in r.axes("axes") if a != axis} | {axis + 1}
     y = _normal(split, tuple(sorted(inner)), r.call.attrs["epsilon"]).reshape(x.shape)
     return _affine(y, r, _per_axis(r.x(1), axis, x.ndim), _per_axis(r.x(2), axis, x.ndim))
@@ -234,8 +259,14 @@ NN_TABLE: dict[str, Callable[[Run], Any]] = {
     **{f"nn.conv{n}d_transpose": _conv_transpose for n in (1, 2, 3)},
     **{f"nn.{k}_pool{n}d": _pool for n in (1, 2, 3) for k in ("max", "avg")},
     **{f"nn.adaptive_avg_pool{n}d": _adaptive for n in (1, 2, 3)},
-    "nn.layer_norm": _layer_norm, "nn.rms_norm": _rms_norm, "nn.group_norm": _group_norm,
-    "nn.instance_norm": _instance_norm, "nn.batch_norm": _batch_norm,
-    "nn.pixel_shuffle": _pixel_shuffle, "nn.attention": _attention,
-    "nn.attention_bias": _attention, "image.resize2d": _resize, "image.resize3d": _resize,
+    "nn.layer_norm": _layer_norm,
+    "nn.rms_norm": _rms_norm,
+    "nn.group_norm": _group_norm,
+    "nn.instance_norm": _instance_norm,
+    "nn.batch_norm": _batch_norm,
+    "nn.pixel_shuffle": _pixel_shuffle,
+    "nn.attention": _attention,
+    "nn.attention_bias": _attention,
+    "image.resize2d": _resize,
+    "image.resize3d": _resize,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil, prod
 from typing import NoReturn
 
@@ -191,7 +192,7 @@ def _matmul(call: Call) -> Result:
         call.fail("operands need at least one dimension")
     rows = a[-2:-1]
     cols = b[-1:] if len(b) > 1 else ()
-    if a[-1] != (b[-2] if len(b) > 1 else b[-1]):
+    if a[-1] != b[max(0, len(b) - 2)]:
         call.fail(f"reduction extents of {a} and {b} differ")
     dtype = call.attrs.get("out_dtype") or same_dtype(call, call.tensor(0), call.tensor(1))
     return ((broadcast(call, a[:-2], b[:-2]) + rows + cols, str(dtype)),)
@@ -218,8 +219,10 @@ def _einsum(call: Call) -> Result:
 
 def _reshape(call: Call) -> Result:
     source, target = call.shape(0), list(call.numbers(1))
-    target = [source[i] if d == 0 and i < len(source) and prod(source) else d
-              for i, d in enumerate(target)]
+    target = [
+        source[i] if d == 0 and i < len(source) and prod(source) else d
+        for i, d in enumerate(target)
+    ]
     if -1 in target:
         known = prod(d for d in target if d != -1)
         target[target.index(-1)] = prod(source) // known if known else 0
@@ -243,8 +246,11 @@ def _collapse(call: Call) -> Result:
 def _permute(call: Call) -> Result:
     shape = call.shape(0)
     axes = call.ints("axes")
-    order = tuple(reversed(range(len(shape)))) if axes is None else tuple(
-        call.axis(a, len(shape)) for a in axes)
+    order = (
+        tuple(reversed(range(len(shape))))
+        if axes is None
+        else tuple(call.axis(a, len(shape)) for a in axes)
+    )
     if sorted(order) != list(range(len(shape))):
         call.fail(f"axes {axes} are no permutation of {len(shape)} dimensions")
     return ((tuple(shape[a] for a in order), call.dtype(0)),)
@@ -283,10 +289,11 @@ def _concat(call: Call) -> Result:
     axis = call.axis(call.int("axis"), len(first))
     for p in parts:
         if len(p.dims) != len(first) or any(
-                a != b for i, (a, b) in enumerate(zip(p.dims, first)) if i != axis):
+            a != b for i, (a, b) in enumerate(zip(p.dims, first)) if i != axis
+        ):
             call.fail(f"parts {first} and {p.dims} differ outside of axis {axis}")
     total = sum(p.dims[axis] for p in parts)
-    return ((first[:axis] + (total,) + first[axis + 1:], same_dtype(call, *parts)),)
+    return ((first[:axis] + (total,) + first[axis + 1 :], same_dtype(call, *parts)),)
 
 
 def _stack(call: Call) -> Result:
@@ -302,7 +309,7 @@ def split_points(total: int, spec: Attr) -> list[tuple[int, int]]:
     """(begin, end) of each part, by a number of sections or by indices."""
     if isinstance(spec, tuple):
         cuts = [0, *(min(max(int(v), 0), total) for v in spec), total]  # type: ignore[arg-type]
-        return [(a, max(a, b)) for a, b in zip(cuts, cuts[1:])]
+        return [(a, max(a, b)) for a, b in pairwise(cuts)]
     step = ceil(total / int(spec))  # type: ignore[arg-type]
     return [(i, min(i + step, total)) for i in range(0, total, step)]
 
@@ -311,7 +318,7 @@ def _split(call: Call) -> Result:
     shape = call.shape(0)
     axis = call.axis(call.int("axis"), len(shape))
     parts = split_points(shape[axis], call.attrs["indices_or_sections"])
-    return tuple((shape[:axis] + (e - b,) + shape[axis + 1:], call.dtype(0)) for b, e in parts)
+    return tuple((shape[:axis] + (e - b,) + shape[axis + 1 :], call.dtype(0)) for b, e in parts)
 
 
 def slices(call: Call) -> tuple[slice, ...]:
@@ -319,7 +326,7 @@ def slices(call: Call) -> tuple[slice, ...]:
     shape = call.shape(0)
     axes, begin, end = call.numbers(1), call.numbers(2), call.numbers(3)
     steps = call.numbers(4) if len(call.args) > 4 else (1,) * len(axes)
-    out = [slice(0, d, 1) for d in shape]
+    out: list[slice] = [slice(0, d, 1) for d in shape]
     for a, b, e, s in zip(axes, begin, end, steps):
         axis = call.axis(a, len(shape))
         start, stop, step = slice(b, e, s).indices(shape[axis])
@@ -337,7 +344,7 @@ def _take(call: Call) -> Result:
     if call.attrs.get("axis") is None and len(shape) != 1:
         call.fail(f"needs an axis for shape {shape}")
     axis = call.axis(call.int("axis"), len(shape))
-    return ((shape[:axis] + index + shape[axis + 1:], call.dtype(0)),)
+    return ((shape[:axis] + index + shape[axis + 1 :], call.dtype(0)),)
 
 
 def _gather_elements(call: Call) -> Result:
@@ -365,7 +372,7 @@ def _repeat(call: Call) -> Result:
     if call.attrs.get("axis") is None:
         return (((prod(shape) * times,), call.dtype(0)),)
     axis = call.axis(call.int("axis"), len(shape))
-    return ((shape[:axis] + (shape[axis] * times,) + shape[axis + 1:], call.dtype(0)),)
+    return ((shape[:axis] + (shape[axis] * times,) + shape[axis + 1 :], call.dtype(0)),)
 
 
 def _filled(call: Call) -> Result:
@@ -390,7 +397,7 @@ def _topk(call: Call) -> Result:
     shape = call.shape(0)
     axis = call.axis(call.int("axis", -1), len(shape))
     k = call.int("k") if call.int("k") > 0 else shape[axis]
-    out = shape[:axis] + (k,) + shape[axis + 1:]
+    out = shape[:axis] + (k,) + shape[axis + 1 :]
     both = ((out, call.dtype(0)), (out, str(call.attrs["dtype"])))
     return {"both": both, "values": both[:1], "indices": both[1:]}[str(call.attrs["ret_type"])]
 
@@ -411,8 +418,9 @@ _RULES: dict[str, Callable[[Call], Result]] = {
     **dict.fromkeys(REDUCE, _reduce),
     **dict.fromkeys(("argmax", "argmin"), _argreduce),
     **dict.fromkeys(("cumsum", "cumprod"), _scan),
-    **dict.fromkeys(("clip", "flip", "tril", "triu", "sort", "scatter_elements", "scatter_nd"),
-                    same),
+    **dict.fromkeys(
+        ("clip", "flip", "tril", "triu", "sort", "scatter_elements", "scatter_nd"), same
+    ),
     **dict.fromkeys(("full", "zeros", "ones", "full_like", "zeros_like", "ones_like"), _filled),
     **dict.fromkeys(("collapse_sum_to", "collapse_sum_like"), _collapse),
     "median": _median,

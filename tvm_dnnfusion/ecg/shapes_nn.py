@@ -74,16 +74,19 @@ def _stretched(call: Call, extents: Shape, kernel: Shape) -> Shape:
     n = len(extents)
     strides, dilation, pad = (call.ints(k) or () for k in ("strides", "dilation", "padding"))
     extra = call.ints("output_padding") or (0,) * n
-    return tuple((d - 1) * strides[i] - pad[i] - pad[n + i] + dilation[i] * (k - 1) + extra[i] + 1
-                 for i, (d, k) in enumerate(zip(extents, kernel)))
+    return tuple(
+        (d - 1) * strides[i] - pad[i] - pad[n + i] + dilation[i] * (k - 1) + extra[i] + 1
+        for i, (d, k) in enumerate(zip(extents, kernel))
+    )
 
 
 def _pool(call: Call) -> Result:
     data = call.shape(0)
     layout = _layout(call, "layout", data)
     extents = tuple(data[i] for i in spatial(layout))
-    out = _placed(data, layout, data[layout.index("C")],
-                  window(call, extents, call.ints("pool_size") or ()))
+    out = _placed(
+        data, layout, data[layout.index("C")], window(call, extents, call.ints("pool_size") or ())
+    )
     target = call.attrs.get("out_layout")
     return ((relayout(out, layout, str(target) if target else None), call.dtype(0)),)
 
@@ -142,8 +145,9 @@ def _pad(call: Call) -> Result:
     shape, width = call.shape(0), call.ints("pad_width") or ()
     if len(width) != 2 * len(shape):
         call.fail(f"pad_width of {len(width)} numbers for {len(shape)} dimensions")
-    return ((tuple(d + width[2 * i] + width[2 * i + 1] for i, d in enumerate(shape)),
-             call.dtype(0)),)
+    return (
+        (tuple(d + width[2 * i] + width[2 * i + 1] for i, d in enumerate(shape)), call.dtype(0)),
+    )
 
 
 def _pixel_shuffle(call: Call) -> Result:
@@ -165,8 +169,9 @@ NN_RULES: dict[str, Callable[[Call], Result]] = {
     **dict.fromkeys((f"nn.conv{n}d{t}" for n in (1, 2, 3) for t in ("", "_transpose")), _conv),
     **dict.fromkeys((f"nn.{k}_pool{n}d" for n in (1, 2, 3) for k in ("max", "avg")), _pool),
     **dict.fromkeys((f"nn.adaptive_avg_pool{n}d" for n in (1, 2, 3)), _adaptive),
-    **dict.fromkeys(("nn.softmax", "nn.log_softmax", "nn.leakyrelu", "nn.softplus", "nn.prelu"),
-                    same),
+    **dict.fromkeys(
+        ("nn.softmax", "nn.log_softmax", "nn.leakyrelu", "nn.softplus", "nn.prelu"), same
+    ),
     **dict.fromkeys(("image.resize2d", "image.resize3d"), _resize),
     **dict.fromkeys(("nn.attention", "nn.attention_bias"), _attention),
     **dict.fromkeys(("nn.layer_norm", "nn.rms_norm"), _axes_norm),

@@ -32,7 +32,7 @@ class Signature:
 
 def _sig(params: str, **attrs: Attr) -> Signature:
     words = params.split()
-    names = tuple((w.rstrip("*#@%?"), w[len(w.rstrip("*#@%?")):]) for w in words)
+    names = tuple((w.rstrip("*#@%?"), w[len(w.rstrip("*#@%?")) :]) for w in words)
     return Signature(names, tuple(sorted(attrs.items())))
 
 
@@ -52,25 +52,50 @@ REDUCE = ("max", "mean", "min", "prod", "std", "sum", "variance")
 
 
 def _conv(rank: int, transposed: bool = False) -> Signature:
-    space = "DHW"[3 - rank:]
+    space = "DHW"[3 - rank :]
     layout = "NC" + space
     more: dict[str, Attr] = {"output_padding": (0,) * rank} if transposed else {}
-    return _sig("data weight", strides=(1,) * rank, padding=(0,) * 2 * rank, dilation=(1,) * rank,
-                groups=1, data_layout=layout, kernel_layout=("IO" if transposed else "OI") + space,
-                out_layout=None, out_dtype=None, **more)
+    return _sig(
+        "data weight",
+        strides=(1,) * rank,
+        padding=(0,) * 2 * rank,
+        dilation=(1,) * rank,
+        groups=1,
+        data_layout=layout,
+        kernel_layout=("IO" if transposed else "OI") + space,
+        out_layout=None,
+        out_dtype=None,
+        **more,
+    )
 
 
 def _pool(rank: int, count_include_pad: bool = False) -> Signature:
-    return _sig("data", pool_size=(1,) * rank, strides=(1,) * rank, dilation=(1,) * rank,
-                padding=(0,) * 2 * rank, ceil_mode=False, count_include_pad=count_include_pad,
-                layout="NC" + "DHW"[3 - rank:], out_layout=None)
+    return _sig(
+        "data",
+        pool_size=(1,) * rank,
+        strides=(1,) * rank,
+        dilation=(1,) * rank,
+        padding=(0,) * 2 * rank,
+        ceil_mode=False,
+        count_include_pad=count_include_pad,
+        layout="NC" + "DHW"[3 - rank :],
+        out_layout=None,
+    )
 
 
 def _resize(rank: int) -> Signature:
-    return _sig("data size@", roi=(0.0,) * 2 * rank, layout="NC" + "DHW"[3 - rank:],
-                method="linear", coordinate_transformation_mode="half_pixel",
-                rounding_method="round" if rank == 2 else "", cubic_alpha=-0.75, cubic_exclude=0,
-                extrapolation_value=0.0, out_dtype=None)
+    return _sig(
+        "data size@",
+        roi=(0.0,) * 2 * rank,
+        layout="NC" + "DHW"[3 - rank :],
+        method="linear",
+        coordinate_transformation_mode="half_pixel",
+        rounding_method="round" if rank == 2 else "",
+        cubic_alpha=-0.75,
+        cubic_exclude=0,
+        extrapolation_value=0.0,
+        out_dtype=None,
+    )
 
 
 _NORM: dict[str, Attr] = {"epsilon": 1e-5, "center": True, "scale": True}
@@ -79,8 +104,10 @@ _ATTENTION: dict[str, Attr] = {"scale": None, "causal_mask": None, "window_size"
 SIGNATURES: Mapping[str, Signature] = {
     **{kind: _sig("x") for kind in (*UNARY, *PREDICATES)},
     **{kind: _sig("x1 x2") for kind in (*BINARY, *COMPARE)},
-    **{kind: _sig("x", axis=None, keepdims=False) for kind in (*REDUCE, "argmax", "argmin",
-                                                               "median")},
+    **{
+        kind: _sig("x", axis=None, keepdims=False)
+        for kind in (*REDUCE, "argmax", "argmin", "median")
+    },
     "where": _sig("condition x1 x2"),
     "ewise_fma": _sig("x1 x2 x3"),
     "clip": _sig("x min# max#"),
@@ -111,8 +138,9 @@ SIGNATURES: Mapping[str, Signature] = {
     "nn.rms_norm": _sig("data weight", axes=(-1,), epsilon=1e-5),
     "nn.group_norm": _sig("data gamma beta", num_groups=1, channel_axis=1, axes=(2, 3), **_NORM),
     "nn.instance_norm": _sig("data gamma beta", channel_axis=1, axes=(2, 3), **_NORM),
-    "nn.batch_norm": _sig("data gamma beta moving_mean moving_var", axis=1, momentum=0.1,
-                          training=True, **_NORM),
+    "nn.batch_norm": _sig(
+        "data gamma beta moving_mean moving_var", axis=1, momentum=0.1, training=True, **_NORM
+    ),
     "nn.pad": _sig("data", pad_width=(), pad_value=0.0, pad_mode="constant"),
     "nn.dropout": _sig("data", rate=0.5),
     "nn.leakyrelu": _sig("data", alpha=0.01),
@@ -124,8 +152,9 @@ SIGNATURES: Mapping[str, Signature] = {
     "nn.attention_bias": _sig("query key value bias", **_ATTENTION),
     "image.resize2d": _resize(2),
     "image.resize3d": _resize(3),
-    "image.grid_sample": _sig("data grid", method="bilinear", layout="NCHW", padding_mode="zeros",
-                              align_corners=False),
+    "image.grid_sample": _sig(
+        "data grid", method="bilinear", layout="NCHW", padding_mode="zeros", align_corners=False
+    ),
     "reshape": _sig("x shape@"),
     "broadcast_to": _sig("x shape@"),
     "collapse_sum_to": _sig("data shape@"),

@@ -3,8 +3,14 @@
 from tvm_dnnfusion.passes.classify import ClassifyPass
 from tvm_dnnfusion.passes.dnnfusion import DNNFusionPass
 from tvm_dnnfusion.passes.lower import LowerPass
+from tvm_dnnfusion.passes.pipeline import register_pipeline
 from tvm_dnnfusion.passes.plan import PlanPass
 from tvm_dnnfusion.passes.rewrite import RewritePass
 from tvm_dnnfusion.passes.schedule import SchedulePass
 
-__all__ = ["ClassifyPass", "DNNFusionPass", "LowerPass", "PlanPass", "RewritePass", "SchedulePass"]
+__all__ = [
+    "ClassifyPass", "DNNFusionPass", "LowerPass", "PlanPass", "RewritePass", "SchedulePass",
+    "register_pipeline",
+]
+
+register_pipeline()

@@ -48,13 +48,29 @@ class Interval:
 
 ANY = Interval()
 _FIXED = {
-    "abs": Interval(0), "square": Interval(0), "exp": Interval(0), "sqrt": Interval(0),
-    "rsqrt": Interval(0), "nn.relu": Interval(0), "nn.softplus": Interval(0),
-    "sigmoid": Interval(0, 1), "nn.softmax": Interval(0, 1), "nn.log_softmax": Interval(-INF, 0),
-    "tanh": Interval(-1, 1), "erf": Interval(-1, 1), "sin": Interval(-1, 1),
-    "cos": Interval(-1, 1), "cosh": Interval(1), "acos": Interval(0, math.pi + 1e-6),
-    "variance": Interval(0), "std": Interval(0), "sign": Interval(-1, 1), "acosh": Interval(0),
-    "argmax": Interval(0), "argmin": Interval(0), "one_hot": ANY,
+    "abs": Interval(0),
+    "square": Interval(0),
+    "exp": Interval(0),
+    "sqrt": Interval(0),
+    "rsqrt": Interval(0),
+    "nn.relu": Interval(0),
+    "nn.softplus": Interval(0),
+    "sigmoid": Interval(0, 1),
+    "nn.softmax": Interval(0, 1),
+    "nn.log_softmax": Interval(-INF, 0),
+    "tanh": Interval(-1, 1),
+    "erf": Interval(-1, 1),
+    "sin": Interval(-1, 1),
+    "cos": Interval(-1, 1),
+    "cosh": Interval(1),
+    "acos": Interval(0, math.pi + 1e-6),
+    "variance": Interval(0),
+    "std": Interval(0),
+    "sign": Interval(-1, 1),
+    "acosh": Interval(0),
+    "argmax": Interval(0),
+    "argmin": Interval(0),
+    "one_hot": ANY,
 }
 _SAME = frozenset(
     "reshape permute_dims expand_dims squeeze flatten nn.batch_flatten broadcast_to strided_slice "
@@ -154,6 +170,11 @@ def _clip(op: Op, x: list[Interval]) -> Interval:
     return Interval(max(float(low), min(x[0].low, float(high))), min(float(high), x[0].high))
 
 
+def _pad(op: Op, x: list[Interval]) -> Interval:
+    fill = float(str(op.attr("pad_value", 0.0)))
+    return Interval(min(x[0].low, fill), max(x[0].high, fill))
+
+
 def _union(op: Op, x: list[Interval]) -> Interval:
     return Interval(min(i.low for i in x), max(i.high for i in x))
 
@@ -179,7 +200,6 @@ _TABLE: dict[str, Callable[[Op, list[Interval]], Interval]] = {
     "concat": _union,
     "stack": _union,
     "astype": lambda op, x: x[0],
-    "nn.pad": lambda op, x: Interval(min(x[0].low, float(op.attr("pad_value") or 0)),  # type: ignore
-                                     max(x[0].high, float(op.attr("pad_value") or 0))),  # type: ignore
+    "nn.pad": _pad,
 }
 """Kind -> the interval of the result from those of the operands."""

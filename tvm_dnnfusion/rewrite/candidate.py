@@ -120,16 +120,19 @@ class Finder:
                 return Miss("already in this form")
         return found
 
-    def _candidate(self, rule: Rule, site: Site, found: Mapping[str, str],
-                   matched: tuple[str, ...]) -> Candidate:
+    def _candidate(
+        self, rule: Rule, site: Site, found: Mapping[str, str], matched: tuple[str, ...]
+    ) -> Candidate:
         draft = pruned(site.draft, tuple(found.values()))
         kept = {t for op in draft.ops for t in op.inputs} | set(found.values())
         dead = self.work.dead_if(found, kept)
         cost = draft.cost()
         saved = [self.work.costs[op.name] for op in dead]
-        gain = (sum(c.flops for c in saved) - cost.flops,
-                sum(c.bytes_read for c in saved) - cost.bytes_read,
-                len(dead) - len(draft.ops))
+        gain = (
+            sum(c.flops for c in saved) - cost.flops,
+            sum(c.bytes_read for c in saved) - cost.bytes_read,
+            len(dead) - len(draft.ops),
+        )
         return Candidate(rule, site.root.name, draft, dict(found), matched, dead, gain)
 
 
@@ -173,5 +176,3 @@ def renamed(c: Candidate) -> Candidate:
     c.draft.ops = ops
     replaced = {old: (old if new in names else new) for old, new in c.replaced.items()}
     return replace(c, replaced=replaced)
-
-

@@ -56,8 +56,10 @@ def text() -> str:
         rules = [r for r in all_rules() if r.family is family]
         parts.append(f"## {title} ({len(rules)})\n")
         rows = [_row(r) for r in rules]
-        parts.append("| rule | before | after | FLOPs | loads | marks and conditions |\n"
-                     "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n")
+        parts.append(
+            "| rule | before | after | FLOPs | loads | marks and conditions |\n"
+            "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+        )
     return "\n".join(parts)
 
 
@@ -72,7 +74,7 @@ def _row(r: Rule) -> str:
 
 
 def _costs(r: Rule) -> tuple[str, str]:
-    """"before -> after" for FLOPs and loads, or empty for a program."""
+    """ "before -> after" for FLOPs and loads, or empty for a program."""
     if r.pattern is None:
         return "", ""
     before = _fitted(r, applied=False)

@@ -34,18 +34,34 @@ class Draft(GraphBuilder):
     def constant(self, name: str, data: Any, dtype: str | None = None) -> str:
         made = super().constant(f"{self.root}.{name}", data, dtype)
         array = self.constants[made]
-        known = self.work.interned.get((array.dtype.str, array.shape, array.tobytes())) \
-            if array.size <= INTERN_ELEMENTS else None
+        known = (
+            self.work.interned.get((array.dtype.str, array.shape, array.tobytes()))
+            if array.size <= INTERN_ELEMENTS
+            else None
+        )
         if known is None or known not in self.constants:
             return made
         del self.constants[made], self.tensors[made]
         return known
 
-    def op(self, kind: str, *operands: Operand, name: str | None = None,
-           origins: tuple[str, ...] = (), rules: tuple[str, ...] = (), **attributes: Attr) -> Any:
+    def op(
+        self,
+        kind: str,
+        *operands: Operand,
+        name: str | None = None,
+        origins: tuple[str, ...] = (),
+        rules: tuple[str, ...] = (),
+        **attributes: Attr,
+    ) -> Any:
         """As GraphBuilder.op; returns an existing or folded tensor where there is one."""
-        made = super().op(kind, *operands, name=name or f"{self.root}.{kind.rpartition('.')[2]}",
-                          origins=origins, rules=rules, **attributes)
+        made = super().op(
+            kind,
+            *operands,
+            name=name or f"{self.root}.{kind.rpartition('.')[2]}",
+            origins=origins,
+            rules=rules,
+            **attributes,
+        )
         op = self.ops.pop()
         known = self.work.by_key.get(key_of(op)) or self._mine(op)
         if known is not None:
@@ -60,13 +76,14 @@ class Draft(GraphBuilder):
 
     def put(self, op: Op, *operands: str) -> str:
         """An op like `op`, with other tensors for its first operands and all else as it is."""
-        args = (*(Ref(t) for t in operands), *op.args[len(operands):])
+        args = (*(Ref(t) for t in operands), *op.args[len(operands) :])
         return self.op(op.kind, *args, **dict(op.attrs))  # type: ignore[arg-type]
 
     def chain(self, kind: str, operands: tuple[str, ...]) -> str:
         """Operands joined by an associative op, those with few elements first."""
-        ordered = sorted(operands, key=lambda t: (t not in self.constants,
-                                                  self.tensors[t].elements))
+        ordered = sorted(
+            operands, key=lambda t: (t not in self.constants, self.tensors[t].elements)
+        )
         out = ordered[0]
         for t in ordered[1:]:
             small, large = (out, t) if t not in self.constants else (t, out)

@@ -46,10 +46,14 @@ def rewrite(graph: Graph, options: RewriteOptions | None = None) -> RewriteResul
 
 def selected(options: RewriteOptions) -> tuple[Rule, ...]:
     """The rules that the options leave, in order of registration."""
-    return tuple(r for r in all_rules()
-                 if not r.enabler and r.name not in options.disabled
-                 and (options.reassociate or not r.reassociates)
-                 and (options.fold or r.family is not Family.FOLD))
+    return tuple(
+        r
+        for r in all_rules()
+        if not r.enabler
+        and r.name not in options.disabled
+        and (options.reassociate or not r.reassociates)
+        and (options.fold or r.family is not Family.FOLD)
+    )
 
 
 class _Engine:
@@ -163,7 +167,8 @@ class _Engine:
                 self.work.intern(t)
         for op in c.draft.ops:
             for t in op.outputs:
-                self.work.tensors.setdefault(t, c.draft.tensors.get(t, self.work.tensors.get(t)))
+                if t not in self.work.tensors:
+                    self.work.tensors[t] = c.draft.tensors[t]
 
     def _keep_origins(self, c: Candidate, origins: tuple[str, ...], rules: tuple[str, ...]) -> None:
         """Where a result is a tensor that was there, its producer takes the origins over."""
@@ -171,14 +176,18 @@ class _Engine:
         for t in c.replaced.values():
             op = self.work.producer.get(t)
             if op is not None and op.name not in new:
-                self.work.update(replace(op, origins=_merged((op.origins, origins)),
-                                         rules=_merged((op.rules, rules))))
+                self.work.update(
+                    replace(
+                        op, origins=_merged((op.origins, origins)), rules=_merged((op.rules, rules))
+                    )
+                )
 
     def _record(self, c: Candidate, root: Op) -> None:
         after = self.flops - c.gain[0]
         names = tuple(op.name for op in c.dead) or (root.name,)
-        self.steps.append(Step(c.rule.name, names, tuple(op.name for op in c.draft.ops),
-                               self.flops, after))
+        self.steps.append(
+            Step(c.rule.name, names, tuple(op.name for op in c.draft.ops), self.flops, after)
+        )
         self.flops = after
 
     def _around(self, changed: Iterable[str], touched: Iterable[str]) -> dict[str, int]:
@@ -211,8 +220,9 @@ class _Engine:
 
     def _drop_dead(self) -> None:
         """Remove ops whose results nobody reads."""
-        for op in sorted(self.work.ops.values(), key=lambda o: self.work.order[o.name],
-                         reverse=True):
+        for op in sorted(
+            self.work.ops.values(), key=lambda o: self.work.order[o.name], reverse=True
+        ):
             if op.barrier is None and not any(self.work.used(t) for t in op.outputs):
                 self.work.remove(op)
 
@@ -222,14 +232,23 @@ class _Engine:
         for s in self.steps:
             counts[s.rule] = counts.get(s.rule, 0) + 1
         end: Cost = self.work.total()
-        misses = {name: reason for name, (_, reason) in sorted(self.finder.misses.best.items())
-                  if name not in counts}
+        misses = {
+            name: reason
+            for name, (_, reason) in sorted(self.finder.misses.best.items())
+            if name not in counts
+        }
         return RewriteReport(
-            counts=dict(sorted(counts.items())), steps=tuple(self.steps), near_misses=misses,
-            ops_before=len(self.graph.ops), ops_after=len(self.work.ops),
-            flops_before=self.start.flops, flops_after=end.flops,
-            bytes_read_before=self.start.bytes_read, bytes_read_after=end.bytes_read,
-            partitions=len(partitions(self.graph)), complete=len(self.steps) < self.limit,
+            counts=dict(sorted(counts.items())),
+            steps=tuple(self.steps),
+            near_misses=misses,
+            ops_before=len(self.graph.ops),
+            ops_after=len(self.work.ops),
+            flops_before=self.start.flops,
+            flops_after=end.flops,
+            bytes_read_before=self.start.bytes_read,
+            bytes_read_after=end.bytes_read,
+            partitions=len(partitions(self.graph)),
+            complete=len(self.steps) < self.limit,
         )
 
 

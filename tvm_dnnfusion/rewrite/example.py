@@ -19,9 +19,16 @@ from tvm_dnnfusion.rewrite.pattern import Hole, Node, Num, Pattern, Seq, Var, pa
 from tvm_dnnfusion.rewrite.rule import Rule, Spec
 
 _CLASS_KIND = {
-    "unary": "tanh", "monotone": "nn.relu", "odd": "tanh", "even": "abs", "keeps_zero": "nn.relu",
-    "idempotent": "floor", "binary": "multiply", "conv": "nn.conv2d",
-    "conv_transpose": "nn.conv2d_transpose", "reduce": "sum",
+    "unary": "tanh",
+    "monotone": "nn.relu",
+    "odd": "tanh",
+    "even": "abs",
+    "keeps_zero": "nn.relu",
+    "idempotent": "floor",
+    "binary": "multiply",
+    "conv": "nn.conv2d",
+    "conv_transpose": "nn.conv2d_transpose",
+    "reduce": "sum",
 }
 
 
@@ -33,7 +40,7 @@ class Example:
     inputs: Mapping[str, Spec]
 
     def data(self, seed: int = 0) -> dict[str, np.ndarray]:
-        """Random inputs within the ranges (float32 values, so that both precisions see the same)."""
+        """Random inputs within the ranges (float32, also for a run in double)."""
         rng = np.random.default_rng(seed)
         out = {}
         for name, spec in self.inputs.items():
@@ -41,12 +48,14 @@ class Example:
                 out[name] = rng.uniform(spec.low, spec.high, spec.shape).astype("float32")
             else:
                 out[name] = rng.integers(int(spec.low), int(spec.high), spec.shape).astype(
-                    spec.dtype)
+                    spec.dtype
+                )
         return out
 
 
-def example(rule: Rule, after: bool = False, near_miss: bool = False,
-            extents: tuple[int, int] | None = None) -> Example:
+def example(
+    rule: Rule, after: bool = False, near_miss: bool = False, extents: tuple[int, int] | None = None
+) -> Example:
     """The graph of `before` (or of `after`, for a rule that derives nothing).
 
     `extents` are other m and n. Raises ValueError for a program, which has no example, and when
@@ -73,15 +82,16 @@ def _resized(value: Any, extents: tuple[int, int]) -> Any:
         raise ValueError("the example has shapes of its own")
     if not isinstance(value, Spec):
         return value
-    shapes = {(6, 8): extents, (6, 1): (extents[0], 1), (): ()}
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {(6, 8): extents, (6, 1): (extents[0], 1), (): ()}
     if value.shape not in shapes:
         raise ValueError("the example has shapes of its own")
     return replace(value, shape=shapes[value.shape])
 
 
 class _Drawing:
-    def __init__(self, values: dict[str, Any], extents: tuple[int, int],
-                 joins_in_order: bool) -> None:
+    def __init__(
+        self, values: dict[str, Any], extents: tuple[int, int], joins_in_order: bool
+    ) -> None:
         self.extents = extents
         self.joins_in_order = joins_in_order
         self.builder = GraphBuilder()
@@ -135,8 +145,11 @@ class _Drawing:
             attrs[key] = self.values.get(value.name) if isinstance(value, Hole) else value
         if p.chains:
             # as a draft joins them, so that constants meet each other
-            first = args if self.joins_in_order else sorted(
-                args, key=lambda t: t not in self.builder.constants)
+            first = (
+                args
+                if self.joins_in_order
+                else sorted(args, key=lambda t: t not in self.builder.constants)
+            )
             out = first[0]
             for a in first[1:]:
                 out = self.builder.op(p.kind, out, a)

@@ -2,66 +2,57 @@
 
 from __future__ import annotations
 
-import math
-
 from tvm_dnnfusion.rewrite.rule import Guard
 from tvm_dnnfusion.rewrite.site import Site
 
 
 def nonnegative(*names: str) -> Guard:
     """Values >= 0."""
-    return Guard(f"{_and(names)} must not be negative",
-                 lambda s: all(s.interval(n).nonnegative for n in names))
+    return Guard(
+        f"{_and(names)} must not be negative",
+        lambda s: all(s.interval(n).nonnegative for n in names),
+    )
 
 
 def positive(*names: str) -> Guard:
     """Values > 0."""
-    return Guard(f"{_and(names)} must be positive",
-                 lambda s: all(s.interval(n).positive for n in names))
-
-
-def nonpositive(*names: str) -> Guard:
-    """Values <= 0."""
-    return Guard(f"{_and(names)} must not be positive",
-                 lambda s: all(s.interval(n).high <= 0 for n in names))
+    return Guard(
+        f"{_and(names)} must be positive", lambda s: all(s.interval(n).positive for n in names)
+    )
 
 
 def nonzero(*names: str) -> Guard:
     """Values other than 0."""
-    return Guard(f"{_and(names)} must not be zero",
-                 lambda s: all(s.interval(n).nonzero for n in names))
+    return Guard(
+        f"{_and(names)} must not be zero", lambda s: all(s.interval(n).nonzero for n in names)
+    )
 
 
 def floating(name: str) -> Guard:
     """A floating type: integer division and powers follow other laws."""
-    return Guard(f"{name} must be of a floating type",
-                 lambda s: s.dtype(name).startswith(("float", "bfloat")))
+    return Guard(
+        f"{name} must be of a floating type",
+        lambda s: s.dtype(name).startswith(("float", "bfloat")),
+    )
 
 
-def integral(name: str) -> Guard:
-    """An integer type: with NaN, not (a < b) is not a >= b."""
-    return Guard(f"{name} must be of an integer type",
-                 lambda s: s.dtype(name).startswith(("int", "uint")))
+def variable(name: str) -> Guard:
+    """No constant: B * K + K is an affine map that is best left as it is."""
+    return Guard(f"{name} must not be a constant", lambda s: s.const(name) is None)
 
 
 def scalar(*names: str) -> Guard:
     """One element: the same factor everywhere."""
-    return Guard(f"{_and(names)} must be a scalar",
-                 lambda s: all(s.record(n).elements == 1 for n in names))
+    return Guard(
+        f"{_and(names)} must be a scalar", lambda s: all(s.record(n).elements == 1 for n in names)
+    )
 
 
 def same_shape(*names: str) -> Guard:
     """No broadcasting between the named tensors."""
-    return Guard(f"{_and(names)} must have one shape",
-                 lambda s: len({s.shape(n) for n in names}) == 1)
-
-
-def finite(name: str) -> Guard:
-    """Known to lie within finite bounds."""
-    def holds(s: Site) -> bool:
-        i = s.interval(name)
-        return not math.isinf(i.low) and not math.isinf(i.high)
-    return Guard(f"{name} must be known to be finite", holds)
+    return Guard(
+        f"{_and(names)} must have one shape", lambda s: len({s.shape(n) for n in names}) == 1
+    )
 
 
 def reduced_axes(s: Site, tensor: str, attrs: str) -> tuple[int, ...]:
@@ -76,6 +67,7 @@ def reduced_axes(s: Site, tensor: str, attrs: str) -> tuple[int, ...]:
 
 def constant_along(name: str, tensor: str, attrs: str) -> Guard:
     """`name`, broadcast against `tensor`, has extent 1 on every reduced axis."""
+
     def holds(s: Site) -> bool:
         rank = len(s.shape(tensor))
         shape = s.shape(name)
@@ -87,13 +79,10 @@ def constant_along(name: str, tensor: str, attrs: str) -> Guard:
         kept = bool(s.attrs(attrs).get("keepdims"))
         fits = kept or s.record(name).elements == 1
         return fits and all(full[a] == 1 for a in reduced_axes(s, tensor, attrs))
-    return Guard(f"{name} must be constant along the reduced axes "
-                 "(and a scalar unless keepdims)", holds)
 
-
-def attribute(attrs: str, key: str, value: object, words: str) -> Guard:
-    """An attribute with a given value."""
-    return Guard(words, lambda s: s.attrs(attrs).get(key) == value)
+    return Guard(
+        f"{name} must be constant along the reduced axes (and a scalar unless keepdims)", holds
+    )
 
 
 def _and(names: tuple[str, ...]) -> str:

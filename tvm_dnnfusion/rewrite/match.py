@@ -10,11 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Union
+from typing import Any, Union
 
 from tvm_dnnfusion.ecg.graph import Arg, Lit, Op, Ref
 from tvm_dnnfusion.rewrite.pattern import (
-    COMMUTATIVE, Hole, Node, Num, Pattern, Seq, Var, nodes,
+    COMMUTATIVE,
+    Hole,
+    Node,
+    Num,
+    Pattern,
+    Seq,
+    Var,
+    nodes,
 )
 from tvm_dnnfusion.rewrite.work import Work
 
@@ -42,7 +49,7 @@ class Template:
     attrs: tuple[tuple[str, object], ...]
 
 
-Value = Union[str, Chain, Template, Lit, tuple, int, float, bool, None]
+Value = Union[str, Chain, Template, Lit, tuple[Any, ...], int, float, bool, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,17 +215,24 @@ class Matcher:
             t, reader = pending.pop(0)
             inner = self.work.producer.get(t)
             room = len(leaves) + len(pending) + 2 <= MAX_LEAVES
-            if (inner is not None and inner.kind == op.kind and room and inner.barrier is None
-                    and self.work.single(t) and reader.inputs.count(t) == 1
-                    and self.work.tensors[t].dtype == dtype):
+            if (
+                inner is not None
+                and inner.kind == op.kind
+                and room
+                and inner.barrier is None
+                and self.work.single(t)
+                and reader.inputs.count(t) == 1
+                and self.work.tensors[t].dtype == dtype
+            ):
                 links.append(inner.name)
                 pending[:0] = [(x, inner) for x in inner.inputs]
             else:
                 leaves.append(t)
         return tuple(leaves), tuple(links)
 
-    def _assign(self, ps: tuple[Pattern, ...], leaves: tuple[str, ...], env: Env, kind: str,
-                is_root: bool) -> Iterator[Env]:
+    def _assign(
+        self, ps: tuple[Pattern, ...], leaves: tuple[str, ...], env: Env, kind: str, is_root: bool
+    ) -> Iterator[Env]:
         if not ps:
             if is_root:
                 yield replace(env, rest=leaves)
@@ -226,9 +240,8 @@ class Matcher:
                 yield env
             return
         p, others = self._next(ps, env)
-        takes_all = (isinstance(p, Var) and not p.constant and p.name not in env.values
-                     and not others)
-        if takes_all:
+        free = isinstance(p, Var) and not p.constant and p.name not in env.values
+        if isinstance(p, Var) and free and not others:
             if leaves:
                 yield env.bind(p.name, leaves[0] if len(leaves) == 1 else Chain(kind, leaves))
             return
@@ -242,14 +255,14 @@ class Matcher:
             if leaf in leaves[:i]:
                 continue
             for found in self._match(p, Ref(leaf), env):
-                yield from self._assign(others, leaves[:i] + leaves[i + 1:], found, kind, is_root)
+                yield from self._assign(others, leaves[:i] + leaves[i + 1 :], found, kind, is_root)
 
     def _next(self, ps: tuple[Pattern, ...], env: Env) -> tuple[Pattern, tuple[Pattern, ...]]:
         """The operand to place next: names that are bound already go before free ones."""
         if isinstance(ps[0], Var) and ps[0].name not in env.values:
             for i, p in enumerate(ps):
                 if isinstance(p, Var) and p.name in env.values:
-                    return p, ps[:i] + ps[i + 1:]
+                    return p, ps[:i] + ps[i + 1 :]
         return ps[0], ps[1:]
 
     def _missed(self, env: Env, p: Node, found: str) -> None:

@@ -19,8 +19,13 @@ from tvm_dnnfusion.rewrite.rule import all_rules
 @cache
 def _kinds(count: int) -> frozenset[str]:
     """Kinds with properties (`count`: rules registered, for the cache)."""
-    named = {kind for rule in all_rules() if rule.family.algebraic and rule.pattern is not None
-             for node in nodes(rule.pattern) for kind in node.kinds}
+    named = {
+        kind
+        for rule in all_rules()
+        if rule.family.algebraic and rule.pattern is not None
+        for node in nodes(rule.pattern)
+        for kind in node.kinds
+    }
     listed = {kind for kind, entry in ENTRIES.items() if entry.properties is not Property.NONE}
     return frozenset(named | listed)
 

@@ -33,12 +33,20 @@ ASSOCIATIVE = frozenset(
 )
 """Commutative kinds whose chains may be regrouped: matched as one flat operand list."""
 
-_INFIX = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide",
-    ast.Pow: "power", ast.MatMult: "matmul", ast.LShift: "left_shift", ast.RShift: "right_shift",
-    ast.BitAnd: "bitwise_and", ast.BitOr: "bitwise_or", ast.BitXor: "bitwise_xor",
+_INFIX: dict[type[ast.operator], str] = {
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Pow: "power",
+    ast.MatMult: "matmul",
+    ast.LShift: "left_shift",
+    ast.RShift: "right_shift",
+    ast.BitAnd: "bitwise_and",
+    ast.BitOr: "bitwise_or",
+    ast.BitXor: "bitwise_xor",
 }
-_PREFIX = {ast.USub: "negative", ast.Invert: "bitwise_not"}
+_PREFIX: dict[type[ast.unaryop], str] = {ast.USub: "negative", ast.Invert: "bitwise_not"}
 
 _NON_DECREASING = (
     "nn.relu sigmoid tanh exp erf atan asinh sinh floor ceil round trunc sign nn.softplus"
@@ -55,9 +63,14 @@ CLASSES: dict[str, tuple[tuple[str, ...], int]] = {
     "monotone": (tuple(_NON_DECREASING), 1),
     "odd": (tuple("tanh sin sinh asin asinh atan atanh erf tan sign".split()), 1),
     "even": (tuple("abs cos cosh square".split()), 1),
-    "keeps_zero": (tuple("nn.relu abs square sqrt tanh sin erf nn.gelu nn.gelu_tanh nn.silu "
-                         "nn.leakyrelu sign floor ceil round trunc negative asinh atan sinh "
-                         "nn.selu".split()), 1),
+    "keeps_zero": (
+        tuple(
+            "nn.relu abs square sqrt tanh sin erf nn.gelu nn.gelu_tanh nn.silu "
+            "nn.leakyrelu sign floor ceil round trunc negative asinh atan sinh "
+            "nn.selu".split()
+        ),
+        1,
+    ),
     "idempotent": (tuple("nn.relu abs floor ceil round trunc sign".split()), 1),
     "binary": (tuple("add subtract multiply divide maximum minimum power".split()), 2),
     "conv": (tuple(_CONVS), 2),
@@ -73,11 +86,17 @@ CLASSES: dict[str, tuple[tuple[str, ...], int]] = {
 """Class name -> (kinds, number of tensor operands). A trailing digit makes another name of it."""
 
 _ALIASES = {
-    name: f"nn.{name}" for name in
-    "relu gelu gelu_tanh silu selu softmax log_softmax leakyrelu softplus pad layer_norm rms_norm "
+    name: f"nn.{name}"
+    for name in "relu gelu gelu_tanh silu selu softmax log_softmax leakyrelu softplus pad layer_norm rms_norm "
     "conv1d conv2d conv3d batch_norm".split()
-} | {"neg": "negative", "transpose": "permute_dims", "slice": "strided_slice",
-     "land": "logical_and", "lor": "logical_or", "lnot": "logical_not"}
+} | {
+    "neg": "negative",
+    "transpose": "permute_dims",
+    "slice": "strided_slice",
+    "land": "logical_and",
+    "lor": "logical_or",
+    "lnot": "logical_not",
+}
 
 
 @dataclass(frozen=True, slots=True)

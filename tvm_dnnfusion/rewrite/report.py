@@ -42,12 +42,29 @@ class RewriteReport:
         return {
             "counts": dict(self.counts),
             "near_misses": dict(self.near_misses),
-            "steps": [{"rule": s.rule, "before": list(s.before), "after": list(s.after),
-                       "flops_before": s.flops_before, "flops_after": s.flops_after}
-                      for s in self.steps],
-            **{name: getattr(self, name) for name in (
-                "ops_before", "ops_after", "flops_before", "flops_after", "bytes_read_before",
-                "bytes_read_after", "partitions", "complete")},
+            "steps": [
+                {
+                    "rule": s.rule,
+                    "before": list(s.before),
+                    "after": list(s.after),
+                    "flops_before": s.flops_before,
+                    "flops_after": s.flops_after,
+                }
+                for s in self.steps
+            ],
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "ops_before",
+                    "ops_after",
+                    "flops_before",
+                    "flops_after",
+                    "bytes_read_before",
+                    "bytes_read_after",
+                    "partitions",
+                    "complete",
+                )
+            },
         }
 
 

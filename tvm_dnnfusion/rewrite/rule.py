@@ -12,6 +12,7 @@ import enum
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tvm_dnnfusion.rewrite.pattern import Node, Pattern, Seq, depth, parse
@@ -129,8 +130,7 @@ class Rule:
         """Kinds of which the root must read one result each: a cheap test before matching."""
         if not isinstance(self.pattern, Node):
             return ()
-        parts = [x for a in self.pattern.args
-                 for x in (a.items if isinstance(a, Seq) else (a,))]
+        parts = [x for a in self.pattern.args for x in (a.items if isinstance(a, Seq) else (a,))]
         return tuple(frozenset(a.kinds) for a in parts if isinstance(a, Node))
 
 
@@ -154,8 +154,7 @@ def unregister_rule(name: str) -> None:
 
 def all_rules() -> tuple[Rule, ...]:
     """Every registered rule, in order of registration."""
-    import tvm_dnnfusion.rewrite.rules  # noqa: F401  (registers the built-in tables)
-
+    import_module("tvm_dnnfusion.rewrite.rules")  # registers the built-in tables
     return tuple(_RULES.values())
 
 

@@ -147,4 +147,3 @@ class Site:
             raise GraphError("fill takes a number")
         scalar = self._number(value, record.dtype)
         return self.draft.op("broadcast_to", scalar, Lit("shape", record.dims))
-

@@ -132,8 +132,10 @@ class Work:
 
     def total(self) -> Cost:
         """FLOPs and bytes read of all ops."""
-        return Cost(sum(c.flops for c in self.costs.values()),
-                    sum(c.bytes_read for c in self.costs.values()))
+        return Cost(
+            sum(c.flops for c in self.costs.values()),
+            sum(c.bytes_read for c in self.costs.values()),
+        )
 
     def dead_if(self, replaced: Mapping[str, str], kept: Iterable[str]) -> tuple[Op, ...]:
         """The ops that nothing needs once the `replaced` tensors have no reader.
@@ -147,8 +149,10 @@ class Work:
             op = self.ops[pending.pop(0)]
             if op.name in dead or not _pure(op):
                 continue
-            if all(t not in alive and (t in replaced or all(
-                    u in dead for u in self.users.get(t, ()))) for t in op.outputs):
+            if all(
+                t not in alive and (t in replaced or all(u in dead for u in self.users.get(t, ())))
+                for t in op.outputs
+            ):
                 dead[op.name] = op
                 pending.extend(self.producer[t].name for t in op.inputs if t in self.producer)
         return tuple(dead.values())

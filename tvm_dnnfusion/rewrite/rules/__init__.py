@@ -5,11 +5,26 @@ The order of the tables is the order of registration, which breaks ties between 
 
 from tvm_dnnfusion.rewrite.rule import register_rule
 from tvm_dnnfusion.rewrite.rules import (
-    affine, associative, cleanup, commutative, commutative_reduce, distributive, exporter, fold,
+    affine,
+    associative,
+    cleanup,
+    commutative,
+    commutative_reduce,
+    distributive,
+    exporter,
+    fold,
 )
 
-TABLES = (fold.RULES, cleanup.RULES, exporter.RULES, affine.RULES, associative.RULES,
-          distributive.RULES, commutative.RULES, commutative_reduce.RULES)
+TABLES = (
+    fold.RULES,
+    cleanup.RULES,
+    exporter.RULES,
+    affine.RULES,
+    associative.RULES,
+    distributive.RULES,
+    commutative.RULES,
+    commutative_reduce.RULES,
+)
 
 for _table in TABLES:
     for _rule in _table:

@@ -41,8 +41,11 @@ def _batch_norm(s: Site) -> Mapping[str, str] | Miss | None:
     rank = len(record.dims)
     axis = int(op.attr("axis", 1)) % rank  # type: ignore[arg-type]
     shape = (-1,) + (1,) * (rank - axis - 1)
-    out = s.draft.op("multiply", op.inputs[0],
-                     s.draft.constant("scale", scale.reshape(shape).astype(record.dtype)))
+    out = s.draft.op(
+        "multiply",
+        op.inputs[0],
+        s.draft.constant("scale", scale.reshape(shape).astype(record.dtype)),
+    )
     shifted = s.draft.constant("shift", shift.reshape(shape).astype(record.dtype))
     return {op.outputs[0]: s.draft.op("add", out, shifted)}
 
@@ -115,8 +118,8 @@ def _linear(s: Site, tensor: str) -> Op | Miss | None:
 def _scale(s: Site) -> Mapping[str, str] | Miss | None:
     pair = _operands(s, s.root)
     op = _linear(s, pair[0]) if pair else None
-    if op is None or isinstance(op, Miss) or pair is None:
-        return op
+    if pair is None or op is None or isinstance(op, Miss):
+        return op if isinstance(op, Miss) else None
     shape = s.work.tensors[pair[0]].dims
     scale = per_channel(s.work.constants[pair[1]], shape, channel_axis(op, len(shape)))
     if scale is None:
@@ -132,8 +135,8 @@ def _scale_past_bias(s: Site) -> Mapping[str, str] | Miss | None:
         return None
     inner = _operands(s, add)
     op = _linear(s, inner[0]) if inner else None
-    if op is None or isinstance(op, Miss) or inner is None:
-        return op
+    if inner is None or op is None or isinstance(op, Miss):
+        return op if isinstance(op, Miss) else None
     if s.work.tensors[inner[0]].dims != s.work.tensors[pair[0]].dims:
         return Miss("the addition broadcasts the result")
     shape = s.work.tensors[pair[0]].dims
@@ -258,36 +261,84 @@ def _bias_of_shift(s: Site, shift: np.ndarray) -> str | None:
         if k is None or w.ndim < 2:
             return None
         full = np.broadcast_to(k, (w.shape[-2],)).astype("float64")
-        return s.draft.constant("bias", (full @ w)[..., None, :].astype(weight.dtype)
-                                if w.ndim > 2 else (full @ w).astype(weight.dtype))
+        return s.draft.constant(
+            "bias",
+            (full @ w)[..., None, :].astype(weight.dtype)
+            if w.ndim > 2
+            else (full @ w).astype(weight.dtype),
+        )
     layout = str(op.attr("kernel_layout"))
     k = per_channel(shift, shape, str(op.attr("data_layout")).index("C"))
     if k is None or int(op.attr("groups") or 1) > 1:  # type: ignore[arg-type]
         return None
     total = (w * _spread(k.astype("float64"), layout.index("I"), w.ndim)).sum(
-        tuple(a for a in range(w.ndim) if a != layout.index("O")))
+        tuple(a for a in range(w.ndim) if a != layout.index("O"))
+    )
     rank = len(s.work.tensors[op.output].dims)
     axis = channel_axis(op, rank)
-    return s.draft.constant("bias", total.reshape((-1,) + (1,) * (rank - axis - 1))
-                            .astype(weight.dtype))
+    return s.draft.constant(
+        "bias", total.reshape((-1,) + (1,) * (rank - axis - 1)).astype(weight.dtype)
+    )
 
 
 RULES = (
-    Rule("batch-norm-to-affine", Family.FOLD, "batch_norm(A, g, b, m, v)",
-         "A * S + T", program=_batch_norm, kinds=("nn.batch_norm",), always=True,
-         note="S = g / sqrt(v + e), T = b - m S; constant statistics, inference mode."),
-    Rule("scale-into-weight", Family.FOLD, "linear(A, K) * S", "linear(A, K * S)", program=_scale,
-         kinds=("multiply",), always=True,
-         note="linear: convolution, transposed convolution, matmul. S per output channel."),
-    Rule("scale-past-bias", Family.FOLD, "(linear(A, K) + T) * S", "linear(A, K * S) + T * S",
-         program=_scale_past_bias, kinds=("multiply",), always=True),
-    Rule("scale-past-movement", Family.FOLD, "move(linear(A, K) + T) * s",
-         "move(linear(A, K * s) + T * s)", program=_scale_past_movement, kinds=("multiply",),
-         always=True, note="move: reshapes and transposes in any number; s is one number."),
-    Rule("scale-before-linear", Family.FOLD, "linear(A * S, K)", "linear(A, S * K)",
-         program=_scale_before, kinds=(*CONVS, "matmul"), always=True,
-         note="S per input channel; exact with zero padding as well."),
-    Rule("shift-before-linear", Family.FOLD, "linear(A + T, K) + B", "linear(A, K) + (T K + B)",
-         program=_shift_before, kinds=(*CONVS[::2], "matmul"), always=True,
-         note="Only without padding, and only where an addition follows already."),
+    Rule(
+        "batch-norm-to-affine",
+        Family.FOLD,
+        "batch_norm(A, g, b, m, v)",
+        "A * S + T",
+        program=_batch_norm,
+        kinds=("nn.batch_norm",),
+        always=True,
+        note="S = g / sqrt(v + e), T = b - m S; constant statistics, inference mode.",
+    ),
+    Rule(
+        "scale-into-weight",
+        Family.FOLD,
+        "linear(A, K) * S",
+        "linear(A, K * S)",
+        program=_scale,
+        kinds=("multiply",),
+        always=True,
+        note="linear: convolution, transposed convolution, matmul. S per output channel.",
+    ),
+    Rule(
+        "scale-past-bias",
+        Family.FOLD,
+        "(linear(A, K) + T) * S",
+        "linear(A, K * S) + T * S",
+        program=_scale_past_bias,
+        kinds=("multiply",),
+        always=True,
+    ),
+    Rule(
+        "scale-past-movement",
+        Family.FOLD,
+        "move(linear(A, K) + T) * s",
+        "move(linear(A, K * s) + T * s)",
+        program=_scale_past_movement,
+        kinds=("multiply",),
+        always=True,
+        note="move: reshapes and transposes in any number; s is one number.",
+    ),
+    Rule(
+        "scale-before-linear",
+        Family.FOLD,
+        "linear(A * S, K)",
+        "linear(A, S * K)",
+        program=_scale_before,
+        kinds=(*CONVS, "matmul"),
+        always=True,
+        note="S per input channel; exact with zero padding as well.",
+    ),
+    Rule(
+        "shift-before-linear",
+        Family.FOLD,
+        "linear(A + T, K) + B",
+        "linear(A, K) + (T K + B)",
+        program=_shift_before,
+        kinds=(*CONVS[::2], "matmul"),
+        always=True,
+        note="Only without padding, and only where an addition follows already.",
+    ),
 )

@@ -61,12 +61,18 @@ def _small_epsilon(s: Site) -> bool:
 def _norm(s: Site) -> Mapping[str, Any]:
     shape = tuple(s.shape("A")[a] for a in _axes(s, "x"))
     dtype = s.dtype("A")
-    return {"G": np.ones(shape, dtype), "B": np.zeros(shape, dtype), "e": s.number("K"),
-            "a": tuple(a - len(s.shape("A")) for a in _axes(s, "x"))}
+    return {
+        "G": np.ones(shape, dtype),
+        "B": np.zeros(shape, dtype),
+        "e": s.number("K"),
+        "a": tuple(a - len(s.shape("A")) for a in _axes(s, "x")),
+    }
 
 
-_GUARDS = (Guard("all reductions must be over the same trailing axes", _norm_axes),
-           Guard("epsilon must be one number from 0 to 1", _small_epsilon))
+_GUARDS = (
+    Guard("all reductions must be over the same trailing axes", _norm_axes),
+    Guard("epsilon must be one number from 0 to 1", _small_epsilon),
+)
 _SAME_AXIS = (Guard("both reductions must be over the same single axis", _one_axis),)
 _KEEP = "keepdims=True"
 _CENTRED = f"(A - mean(A, axis=x, {_KEEP}))"
@@ -79,8 +85,18 @@ _BAD_NORM = {**_NORM, "x": (0,), "y": (0,)}
 
 
 def _norm_rule(name: str, before: str, after: str) -> Rule:
-    return Rule(name, _F, before, after, guards=_GUARDS, derive=_norm, always=True,
-                example=_NORM, near_miss=_BAD_NORM, note="With scale 1 and shift 0.")
+    return Rule(
+        name,
+        _F,
+        before,
+        after,
+        guards=_GUARDS,
+        derive=_norm,
+        always=True,
+        example=_NORM,
+        near_miss=_BAD_NORM,
+        note="With scale 1 and shift 0.",
+    )
 
 
 def _operand_of_norm(s: Site, kinds: tuple[str, ...]) -> tuple[Any, str] | Miss | None:
@@ -167,44 +183,111 @@ RULES = (
     Rule("silu-written-out", _F, "A * sigmoid(A)", "silu(A)", always=True),
     Rule("silu-as-quotient", _F, "A / (exp(-A) + 1)", "silu(A)", always=True),
     Rule("softplus-written-out", _F, "log(exp(A) + 1)", "softplus(A)", always=True),
-    Rule("leaky-relu-written-out", _F, "maximum(A, A * K)", "leakyrelu(A, alpha=e)", always=True,
-         guards=(Guard("K must be one number between 0 and 1", _slope),),
-         derive=lambda s: {"e": s.number("K")}, example={"K": np.float32(0.125)},
-         near_miss={"K": np.float32(1.5)}),
+    Rule(
+        "leaky-relu-written-out",
+        _F,
+        "maximum(A, A * K)",
+        "leakyrelu(A, alpha=e)",
+        always=True,
+        guards=(Guard("K must be one number between 0 and 1", _slope),),
+        derive=lambda s: {"e": s.number("K")},
+        example={"K": np.float32(0.125)},
+        near_miss={"K": np.float32(1.5)},
+    ),
     Rule("gelu-erf", _F, f"A * ({_ERF} + 1) * 0.5", "gelu(A)", always=True),
     Rule("gelu-erf-halved", _F, f"A * ({_ERF} * 0.5 + 0.5)", "gelu(A)", always=True),
-    Rule("gelu-tanh-power", _F, f"A * (tanh((A + A ** 3 * {_CUBE}) * {_ROOT}) + 1) * 0.5",
-         "gelu_tanh(A)", always=True),
-    Rule("gelu-tanh-product", _F,
-         f"A * (tanh((A + square(A) * A * {_CUBE}) * {_ROOT}) + 1) * 0.5",
-         "gelu_tanh(A)", always=True),
-    Rule("gelu-tanh-factored", _F, f"A * (tanh(A * (square(A) * {_CUBE} + 1) * {_ROOT}) + 1) * 0.5",
-         "gelu_tanh(A)", always=True),
-    Rule("softmax-written-out", _F,
-         f"exp({_SHIFTED}) / sum(exp({_SHIFTED}), axis=y, {_KEEP})", "softmax(A, axis=a)",
-         guards=_SAME_AXIS, derive=_softmax_axis, always=True, example={"x": (1,), "y": (1,)},
-         near_miss={"x": (1,), "y": (0,)}),
-    Rule("softmax-without-maximum", _F, f"exp(A) / sum(exp(A), axis=x, {_KEEP})",
-         "softmax(A, axis=a)", guards=_SAME_AXIS, derive=_softmax_axis, always=True,
-         example={"x": (1,)}, near_miss={"x": (0, 1)}),
-    Rule("log-of-softmax", _F, "log(softmax(A, axis=x))", "log_softmax(A, axis=x)", always=True,
-         example={"x": -1}),
-    Rule("log-softmax-written-out", _F,
-         f"({_SHIFTED}) - log(sum(exp({_SHIFTED}), axis=y, {_KEEP}))", "log_softmax(A, axis=a)",
-         guards=_SAME_AXIS, derive=_softmax_axis, always=True, example={"x": (1,), "y": (1,)},
-         near_miss={"x": (1,), "y": (0,)}),
+    Rule(
+        "gelu-tanh-power",
+        _F,
+        f"A * (tanh((A + A ** 3 * {_CUBE}) * {_ROOT}) + 1) * 0.5",
+        "gelu_tanh(A)",
+        always=True,
+    ),
+    Rule(
+        "gelu-tanh-product",
+        _F,
+        f"A * (tanh((A + square(A) * A * {_CUBE}) * {_ROOT}) + 1) * 0.5",
+        "gelu_tanh(A)",
+        always=True,
+    ),
+    Rule(
+        "gelu-tanh-factored",
+        _F,
+        f"A * (tanh(A * (square(A) * {_CUBE} + 1) * {_ROOT}) + 1) * 0.5",
+        "gelu_tanh(A)",
+        always=True,
+    ),
+    Rule(
+        "softmax-written-out",
+        _F,
+        f"exp({_SHIFTED}) / sum(exp({_SHIFTED}), axis=y, {_KEEP})",
+        "softmax(A, axis=a)",
+        guards=_SAME_AXIS,
+        derive=_softmax_axis,
+        always=True,
+        example={"x": (1,), "y": (1,)},
+        near_miss={"x": (1,), "y": (0,)},
+    ),
+    Rule(
+        "softmax-without-maximum",
+        _F,
+        f"exp(A) / sum(exp(A), axis=x, {_KEEP})",
+        "softmax(A, axis=a)",
+        guards=_SAME_AXIS,
+        derive=_softmax_axis,
+        always=True,
+        example={"x": (1,)},
+        near_miss={"x": (0, 1)},
+    ),
+    Rule(
+        "log-of-softmax",
+        _F,
+        "log(softmax(A, axis=x))",
+        "log_softmax(A, axis=x)",
+        always=True,
+        example={"x": -1},
+    ),
+    Rule(
+        "log-softmax-written-out",
+        _F,
+        f"({_SHIFTED}) - log(sum(exp({_SHIFTED}), axis=y, {_KEEP}))",
+        "log_softmax(A, axis=a)",
+        guards=_SAME_AXIS,
+        derive=_softmax_axis,
+        always=True,
+        example={"x": (1,), "y": (1,)},
+        near_miss={"x": (1,), "y": (0,)},
+    ),
     _norm_rule("layer-norm", f"{_CENTRED} / sqrt({_VARIANCE} + K)", _LAYER_NORM),
     _norm_rule("layer-norm-rsqrt", f"{_CENTRED} * rsqrt({_VARIANCE} + K)", _LAYER_NORM),
-    _norm_rule("layer-norm-variance", f"{_CENTRED} / sqrt(variance(A, axis=y, {_KEEP}) + K)",
-               _LAYER_NORM),
-    _norm_rule("layer-norm-variance-rsqrt",
-               f"{_CENTRED} * rsqrt(variance(A, axis=y, {_KEEP}) + K)", _LAYER_NORM),
+    _norm_rule(
+        "layer-norm-variance", f"{_CENTRED} / sqrt(variance(A, axis=y, {_KEEP}) + K)", _LAYER_NORM
+    ),
+    _norm_rule(
+        "layer-norm-variance-rsqrt",
+        f"{_CENTRED} * rsqrt(variance(A, axis=y, {_KEEP}) + K)",
+        _LAYER_NORM,
+    ),
     _norm_rule("rms-norm", f"A / sqrt({_RMS} + K)", _RMS_NORM),
     _norm_rule("rms-norm-rsqrt", f"A * rsqrt({_RMS} + K)", _RMS_NORM),
     _norm_rule("rms-norm-recip", f"A * recip(sqrt({_RMS} + K))", _RMS_NORM),
-    Rule("norm-takes-scale", _F, "norm(A, g, b) * S", "norm(A, g * S, b * S)",
-         program=_takes_scale, kinds=("multiply",), always=True,
-         note="Where one side is 1 or both are constants."),
-    Rule("norm-takes-shift", _F, "layer_norm(A, g, b) + T", "layer_norm(A, g, b + T)",
-         program=_takes_shift, kinds=("add",), always=True),
+    Rule(
+        "norm-takes-scale",
+        _F,
+        "norm(A, g, b) * S",
+        "norm(A, g * S, b * S)",
+        program=_takes_scale,
+        kinds=("multiply",),
+        always=True,
+        note="Where one side is 1 or both are constants.",
+    ),
+    Rule(
+        "norm-takes-shift",
+        _F,
+        "layer_norm(A, g, b) + T",
+        "layer_norm(A, g, b + T)",
+        program=_takes_shift,
+        kinds=("add",),
+        always=True,
+    ),
 )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tvm_dnnfusion.rewrite.draft import fold
-from tvm_dnnfusion.rewrite.guards import floating, nonzero
+from tvm_dnnfusion.rewrite.guards import floating, nonzero, variable
 from tvm_dnnfusion.rewrite.rule import Family, Guard, Miss, Rule, Spec
 from tvm_dnnfusion.rewrite.site import Site
 from tvm_dnnfusion.rewrite.work import key_of
@@ -38,8 +38,9 @@ def _fold_split(s: Site) -> Mapping[str, str] | Miss | None:
         parts = evaluate_op(s.root, s.work.tensors, s.work.constants)
     except NotEvaluated as error:
         return Miss(str(error))
-    return {t: s.draft.constant("value", np.ascontiguousarray(v))
-            for t, v in zip(s.root.outputs, parts)}
+    return {
+        t: s.draft.constant("value", np.ascontiguousarray(v)) for t, v in zip(s.root.outputs, parts)
+    }
 
 
 def _common(s: Site) -> Mapping[str, str] | None:
@@ -61,37 +62,81 @@ def _invertible(s: Site) -> bool:
     return k is not None and bool(np.isfinite(1.0 / k.astype("float64")).all())
 
 
-def _variable(s: Site) -> bool:
-    return s.const("A") is None
-
-
 _K = {"K": np.float32(3.0)}
 
 RULES = (
-    Rule("fold-constants", Family.FOLD, "f(K1, K2, ..)", "its value", program=_fold, kinds=("*",),
-         always=True, reassociates=False,
-         note="Computed in double and rounded once; only up to a size, so that weights do not "
-              "blow up."),
-    Rule("common-subexpression", Family.CLEANUP, "f(A), f(A)", "f(A)", program=_common,
-         kinds=("*",), always=True, reassociates=False,
-         note="Same kind, same operands (in any order where they commute), same attributes."),
-    Rule("divide-by-constant", Family.FOLD, "A / K", "A * R", derive=_reciprocal, always=True,
-         guards=(floating("A"), nonzero("K"),
-                 Guard("1 / K must be finite", _invertible),
-                 Guard("A must not be a constant", _variable)),
-         example=_K, near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
-         note="R = 1 / K."),
-    Rule("subtract-constant", Family.FOLD, "A - K", "A + N", always=True, reassociates=False,
-         guards=(floating("A"), Guard("A must not be a constant", _variable)),
-         derive=lambda s: {"N": -s.const("K")},  # type: ignore[operator]
-         example=_K, near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
-         note="N = -K; exact."),
+    Rule(
+        "fold-constants",
+        Family.FOLD,
+        "f(K1, K2, ..)",
+        "its value",
+        program=_fold,
+        kinds=("*",),
+        always=True,
+        reassociates=False,
+        note="Computed in double and rounded once; only up to a size, so that weights do not "
+        "blow up.",
+    ),
+    Rule(
+        "common-subexpression",
+        Family.CLEANUP,
+        "f(A), f(A)",
+        "f(A)",
+        program=_common,
+        kinds=("*",),
+        always=True,
+        reassociates=False,
+        note="Same kind, same operands (in any order where they commute), same attributes.",
+    ),
+    Rule(
+        "divide-by-constant",
+        Family.FOLD,
+        "A / K",
+        "A * R",
+        derive=_reciprocal,
+        always=True,
+        guards=(
+            floating("A"),
+            nonzero("K"),
+            Guard("1 / K must be finite", _invertible),
+            variable("A"),
+        ),
+        example=_K,
+        near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
+        note="R = 1 / K.",
+    ),
+    Rule(
+        "subtract-constant",
+        Family.FOLD,
+        "A - K",
+        "A + N",
+        always=True,
+        reassociates=False,
+        guards=(floating("A"), variable("A")),
+        derive=lambda s: {"N": -s.const("K")},  # type: ignore[operator]
+        example=_K,
+        near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
+        note="N = -K; exact.",
+    ),
     Rule("power-two", Family.FOLD, "A ** 2", "square(A)", always=True),
     Rule("power-one", Family.FOLD, "A ** 1", "A", always=True, reassociates=False),
-    Rule("power-half", Family.FOLD, "A ** 0.5", "sqrt(A)", always=True,
-         example={"A": Spec(low=0.1)}),
-    Rule("power-minus-half", Family.FOLD, "A ** -0.5", "rsqrt(A)", always=True,
-         example={"A": Spec(low=0.1)}),
-    Rule("power-minus-one", Family.FOLD, "A ** -1", "recip(A)", always=True,
-         example={"A": Spec(low=0.1)}),
+    Rule(
+        "power-half", Family.FOLD, "A ** 0.5", "sqrt(A)", always=True, example={"A": Spec(low=0.1)}
+    ),
+    Rule(
+        "power-minus-half",
+        Family.FOLD,
+        "A ** -0.5",
+        "rsqrt(A)",
+        always=True,
+        example={"A": Spec(low=0.1)},
+    ),
+    Rule(
+        "power-minus-one",
+        Family.FOLD,
+        "A ** -1",
+        "recip(A)",
+        always=True,
+        example={"A": Spec(low=0.1)},
+    ),
 )
