@@ -17,6 +17,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
+from tvm_dnnfusion.codegen.tiles import round_up, tile_limit, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -86,20 +87,27 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
     return _regular(sizes, x, weight, data, stages)
 
 
+# Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
+_WORTH_PADDING = 0.8
+
+
 def _regular(sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None,
              stages: Stages) -> Value:
-    """Blocks of half a vector are worth it where channels fill them; else blocks are padded."""
+    """Blocks of half a vector where padding to whole vectors would waste more; else padded ones."""
     lanes = stages.device.lanes(x.dtype)
-    block = channel_block(sizes.out_channels // sizes.groups, lanes)
-    before, size = _domain(sizes, stages)
+    per_group = sizes.out_channels // sizes.groups
+    block = channel_block(per_group, lanes)
+    padded_share = per_group / (-(-per_group // lanes) * lanes)
+    even = block == lanes or (2 * block == lanes and padded_share < _WORTH_PADDING)
+    form, width = (_aligned, block) if even else (_unaligned, lanes)
+    before, size = _domain(sizes, -(-per_group // width), stages)
     wide = sizes.over(before, size)
+    stages.width = size[-1]
     source = _source(wide, x, lanes, stages)
-    if 2 * block >= lanes:
-        return _within(_aligned(wide, source, weight, data, block, stages), sizes, before)
-    return _within(_unaligned(wide, source, weight, data, lanes, stages), sizes, before)
+    return _within(form(wide, source, weight, data, width, stages), sizes, before)
 
 
-def _domain(sizes: ConvShape, stages: Stages) -> tuple[Dims, Dims]:
+def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
     """Places in front of the output, and the extent in all, that the anchor computes.
 
     More than the output where the pooling that follows reads a border, and where the width has no
@@ -108,7 +116,8 @@ def _domain(sizes: ConvShape, stages: Stages) -> tuple[Dims, Dims]:
     size, before = sizes.out_size, (0,) * len(sizes.out_size)
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
-    return before, (*size[:-1], round_up(size[-1]))
+    limit = tile_limit(stages.device, vectors_of(blocks))
+    return before, (*size[:-1], round_up(size[-1], limit))
 
 
 def window_domain(pool: Op, size: Dims) -> tuple[Dims, Dims]:
@@ -128,18 +137,6 @@ def window_domain(pool: Op, size: Dims) -> tuple[Dims, Dims]:
 def op_window(pool: Op) -> tuple[Dims, Dims, Dims]:
     """Window, stride and dilation of a pooling."""
     return pool.ints("pool_size"), pool.ints("strides"), pool.ints("dilation")
-
-
-# Of the widths up to an eighth larger, the first with such a divisor is computed.
-_TILE_DIVISORS = range(6, 15)
-
-
-def round_up(width: int) -> int:
-    """The width that is computed for a width: itself, or the next that cuts into even tiles."""
-    if width < 6:
-        return width
-    candidates = range(width, width + max(1, width // 8) + 1)
-    return next((w for w in candidates if any(w % t == 0 for t in _TILE_DIVISORS)), width)
 
 
 def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
@@ -188,7 +185,7 @@ def _weights(sizes: ConvShape, weight: Value, data: np.ndarray | None, lanes: in
     """Packed weights [G * ceil(O/G/f) / v, C/inner, *kernel, inner, v, f], and blocks a group, v."""
     per_group = sizes.out_channels // sizes.groups
     blocks = -(-per_group // lanes)
-    v = 2 if blocks % 2 == 0 else 1
+    v = vectors_of(blocks)
     ic = sizes.channels // sizes.groups
     shape = (sizes.groups * blocks // v, ic // inner, *sizes.kernel, inner, v, lanes)
     if data is not None:

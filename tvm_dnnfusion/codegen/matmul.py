@@ -13,6 +13,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
+from tvm_dnnfusion.codegen.tiles import vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -57,7 +58,7 @@ def _columns(op: Op, b: Value, graph: Graph, lanes: int,
     """The right operand packed, the vectors side by side in a tile, and its batch dimensions."""
     k, n = b.shape[-2:]
     blocks = -(-n // lanes)
-    v = 2 if blocks % 2 == 0 else 1
+    v = vectors_of(blocks)
     batch = b.shape[:-2]
     data = graph.constants.get(op.inputs[1])
     shape = (*batch, blocks // v, k, v, lanes)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS, round_up, window_domain
+from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import _both, padded
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest
@@ -51,7 +51,7 @@ def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, aver
     if stages.kind not in ("conv", "dwconv"):
         raise NotLowerable(f"{op.kind} after {stages.kind}")
     before, size = window_domain(op, x.shape[2:])
-    size = (*size[:-1], round_up(size[-1]))
+    size = (*size[:-1], max(size[-1], stages.width))
     identity = 0.0 if average else float("-inf")
     whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), identity)
     layout = _layout(x)

@@ -47,6 +47,7 @@ class Stages:
     arguments: list[tuple[str | Packed, Any]] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     anchored: bool = False
+    width: int = 0  # columns that the anchor computes
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
 

@@ -104,16 +104,6 @@ def product(values: list[int]) -> int:
     return out
 
 
-def tile_of(extent: int, limit: int) -> int:
-    """The length of a register tile: a divisor of the extent, at most `limit`.
-
-    8 is best where it divides (measured: 8 x 32 reaches the FMA peak, 12 x 32 and 14 x 32 stay 15
-    to 20 % below); then the nearest to it.
-    """
-    good = [t for t in range(1, min(limit, extent) + 1) if extent % t == 0]
-    return max(good, key=lambda t: (min(t, 6), -abs(t - 8))) if limit > 6 else good[-1]
-
-
 def schedule(func: Any) -> Any:
     """A schedule of one PrimFunc."""
     return s_tir.Schedule(func)

@@ -17,12 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product, tile_of
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
-
-# Registers of a tile that do not accumulate: weights, the broadcast element, and one to spare.
-_SPARE_REGISTERS = 4
-
 
 def conv_block(k: Kernel) -> None:
     """A convolution with its epilogue; padding and prologue are stages of their own."""
@@ -46,18 +43,13 @@ def _follows(extents: list[int], anchor: list[int]) -> bool:
         and extents[-1] == anchor[-1] and extents[-2] <= anchor[-2] <= extents[-2] * 9 // 8
 
 
-def vectors_of(blocks: int) -> int:
-    """Vectors of channels side by side in a tile, as the weights are packed."""
-    return 2 if blocks % 2 == 0 else 1
-
-
 def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
     """Cut the anchor into register tiles, with what reads it (`outs`) at each tile."""
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
     v = vectors_of(k.extent(cb))
     work = product([k.extent(x) for x in (*spatial, *folded)])
-    sizes = tile_shape([k.extent(x) for x in place], _limit(k, v))
+    sizes = tile_shape([k.extent(x) for x in place], tile_limit(k.device, v))
     cbo, cbi = k.sch.split(cb, [None, v])
     pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
     outer, inner = [p[0] for p in pairs], [p[1] for p in pairs]
@@ -81,10 +73,6 @@ def tile_shape(place: list[int], limit: int) -> list[int]:
         if room > 1 and product(out) < 6:
             out[axis] = tile_of(place[axis], room)
     return out
-
-
-def _limit(k: Kernel, v: int) -> int:
-    return (k.device.vector_registers - _SPARE_REGISTERS) // v
 
 
 def _register_tile(k: Kernel, anchor: str, outs: list[str], at: Any, folded: list[Any],
@@ -114,7 +102,7 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     work = product([k.extent(x) for x in (*spatial, *taps)])
     columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
     lead = spatial[: len(spatial) - 1 - len(tile)]
-    width = tile_of(k.extent(columns), _limit(k, 1) // 2) if blocked else k.extent(columns)
+    width = tile_of(k.extent(columns), tile_limit(k.device, 1) // 2) if blocked else k.extent(columns)
     wo, wi = k.sch.split(columns, [None, width])
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
     k.parallel(lead, work)

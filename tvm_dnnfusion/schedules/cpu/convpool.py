@@ -10,8 +10,9 @@ The rows of the halo between two strips are computed twice.
 
 from __future__ import annotations
 
-from tvm_dnnfusion.schedules.cpu.common import Kernel, product, tile_of
-from tvm_dnnfusion.schedules.cpu.conv import _limit, anchor_tiles, vectors_of, window_tiles
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, window_tiles
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 
@@ -68,7 +69,7 @@ def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     _, cb, *place, w, lane = k.loops(mid)[-rank:]
     # the anchor's width cuts into even tiles, that of the windows may not: only `mid` is cut short
     whole = k.extent(k.spatial(anchor)[0][-2])
-    wo, wi = k.sch.split(w, [None, tile_of(whole, _limit(k, v))])
+    wo, wi = k.sch.split(w, [None, tile_of(whole, tile_limit(k.device, v))])
     k.sch.reorder(*place, wo, wi, cb, lane)
     k.sch.compute_at(anchor, wo, preserve_unit_loops=True)
     k.vectorize(lane)

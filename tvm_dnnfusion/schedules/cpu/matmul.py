@@ -7,8 +7,8 @@
 
 from __future__ import annotations
 
-from tvm_dnnfusion.schedules.cpu.common import Kernel, product, tile_of
-from tvm_dnnfusion.schedules.cpu.conv import _limit, vectors_of
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 
@@ -29,7 +29,7 @@ def matmul_block(k: Kernel) -> None:
         stores = outs
     work = product(k.extents(anchor))
     v = vectors_of(blocks)
-    mo, mi = k.sch.split(m, [None, tile_of(rows, _limit(k, v))])
+    mo, mi = k.sch.split(m, [None, tile_of(rows, tile_limit(k.device, v))])
     no, ni = k.sch.split(nb, [None, v])
     k.sch.reorder(*batch, no, mo, *folded, mi, ni, lane)
     few = product(lead) * k.extent(no) < 2 * k.device.cores
