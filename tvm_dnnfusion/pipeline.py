@@ -1,7 +1,7 @@
 """The whole way of one function: graph, rewriting, plan, lowering, schedules.
 
-`fuse` is what `DNNFusionPass` runs and what `tvm_dnnfusion.compile` builds on; it keeps the result of
-every step, so that each decision can be shown.
+`fuse` is what `DNNFusionPass` runs and what `tvm_dnnfusion.compile` builds on; it keeps the result
+of every step, so that each decision can be shown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import Imported, from_relax
 from tvm_dnnfusion.frontend.to_relax import to_relax
-from tvm_dnnfusion.planners import check_plan, plan as make_plan
+from tvm_dnnfusion.planners import check_plan
+from tvm_dnnfusion.planners import plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
@@ -39,8 +40,8 @@ class Options:
     """What a user may choose.
 
     `planner` is a name ("dnnfusion", "tvm", "none") or an object with `plan(ecg, device, cost)`;
-    `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost` answers
-    for the yellow cells of table 3.
+    `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost`
+    answers for the yellow cells of table 3.
     """
 
     planner: Any = "dnnfusion"
@@ -77,8 +78,9 @@ def device_for(target: Any = None, device: DeviceSpec | str | None = None) -> De
     return spec_for_target(target_fields(current))
 
 
-def cost_for(profile: ProfileDB | str | Path | None, device: DeviceSpec,
-             measure: Measure | None = None) -> Cost:
+def cost_for(
+    profile: ProfileDB | str | Path | None, device: DeviceSpec, measure: Measure | None = None
+) -> Cost:
     """Analytic estimates, behind the measurements of a profile database where one is given."""
     estimate = AnalyticCost(device)
     if profile is None and measure is None:
@@ -92,8 +94,11 @@ def target_fields(target: Any) -> dict[str, object]:
     """A TVM target, or what one is made from, as a dictionary."""
     made = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
     fields = {str(k): v for k, v in dict(made.export()).items() if v is not None}
-    return {k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
-            for k, v in fields.items() if k in ("kind", "mcpu", "mtriple", "mattr", "num-cores")}
+    return {
+        k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
+        for k, v in fields.items()
+        if k in ("kind", "mcpu", "mtriple", "mattr", "num-cores")
+    }
 
 
 def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) -> Fused:

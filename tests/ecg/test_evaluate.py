@@ -47,8 +47,7 @@ def machine():
     return relax.VirtualMachine(tvm.compile(module, target="llvm"), tvm.cpu())
 
 
-@pytest.mark.parametrize("index", range(len(EVALUATED)),
-                         ids=[_ident(c) for c in EVALUATED])
+@pytest.mark.parametrize("index", range(len(EVALUATED)), ids=[_ident(c) for c in EVALUATED])
 def test_the_interpreter_agrees_with_tvm(machine, index):
     graph = _graph(*EVALUATED[index])
     data = _data(graph)
@@ -67,8 +66,9 @@ def test_double_precision_widens_every_float():
     x = np.float32([1, 2, 3])
     single, double = (evaluate(graph, {"x": x}, d)[y] for d in ("float32", "float64"))
     assert (single.dtype, double.dtype) == ("float32", "float64")
-    np.testing.assert_allclose(double, np.exp(x.astype("float64") * np.float64(np.float32(0.1))),
-                               rtol=1e-15)
+    np.testing.assert_allclose(
+        double, np.exp(x.astype("float64") * np.float64(np.float32(0.1))), rtol=1e-15
+    )
 
 
 def test_an_operator_without_an_entry_is_named():

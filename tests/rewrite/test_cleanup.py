@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -123,6 +125,21 @@ def test_constants_are_folded_through_and_dead_code_goes():
     result = rewritten(b, b.op("add", x, k))
     assert kinds(result.graph) == ["add"]
     assert result.report.ops_after == 1
+
+
+def test_a_value_in_a_type_that_numpy_lacks_is_left_alone():
+    b = GraphBuilder()
+    k = b.constant("w", np.ones((4,), "float16"))
+    b.tensors[k] = replace(b.tensors[k], dtype="bfloat16")
+    graph = b.output(b.op("exp", b.op("exp", k))).build()
+    assert kinds(rewrite(graph).graph) == ["exp", "exp"]
+
+
+def test_positions_made_by_arange_are_folded_into_the_embedding():
+    b = GraphBuilder()
+    table = b.constant("w", np.arange(32, dtype="float32").reshape(8, 4))
+    rows = b.op("take", table, b.op("arange", 0, 6, 1), axis=0)
+    assert kinds(rewritten(b, b.op("add", b.input("x", (6, 4)), rows)).graph) == ["add"]
 
 
 def test_folding_can_be_switched_off():

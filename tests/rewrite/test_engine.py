@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -151,6 +155,27 @@ def test_the_result_does_not_depend_on_the_order_of_the_ops(seed):
 
 def _without_order(op):
     return replace(op, origins=tuple(sorted(op.origins)), rules=tuple(sorted(op.rules)))
+
+
+def test_the_result_does_not_depend_on_the_hash_seed():
+    code = (
+        "from tests.rewrite.test_engine import _network, rewrite\n"
+        "r = rewrite(_network())\n"
+        "print(r.report.to_dict(), [(o.name, o.args, o.origins, o.rules) for o in r.graph.ops])"
+    )
+    root = Path(__file__).parents[2]
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=root,
+            check=True,
+            capture_output=True,
+            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(root)},
+            text=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(found) == 1 and "scale-into-weight" in found.pop()
 
 
 def test_a_second_run_finds_nothing():

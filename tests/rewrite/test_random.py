@@ -39,8 +39,11 @@ class _Maker:
 
     def step(self):
         b, draw = self.b, self.draw
-        kind = draw(st.sampled_from(["unary", "guarded", "binary", "binary", "divide", "reduce",
-                                     "movement", "again"]))
+        kind = draw(
+            st.sampled_from(
+                ["unary", "guarded", "binary", "binary", "divide", "reduce", "movement", "again"]
+            )
+        )
         x = self.pick()
         shape = b.tensors[x].dims
         if kind == "unary":
@@ -57,8 +60,11 @@ class _Maker:
             op = draw(st.sampled_from(REDUCE))
             self.pool.append(b.op(op, x, axis=axis, keepdims=True))
         elif kind == "movement" and len(shape) == 2:
-            t = b.op("permute_dims", b.op(draw(st.sampled_from(UNARY[1:])), b.op(
-                "permute_dims", x, axes=(1, 0))), axes=(1, 0))
+            t = b.op(
+                "permute_dims",
+                b.op(draw(st.sampled_from(UNARY[1:])), b.op("permute_dims", x, axes=(1, 0))),
+                axes=(1, 0),
+            )
             self.pool.append(b.op("reshape", b.op("flatten", t), shape))
         elif kind == "again":  # the shapes of factoring out
             y, z = self.pick(), self.pick()
@@ -75,8 +81,9 @@ def graphs(draw) -> Graph:
     return maker.b.output(*outputs).build()
 
 
-@settings(max_examples=150, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(graph=graphs(), reassociate=st.booleans())
 def test_random_graphs_keep_their_values(graph, reassociate):
     result = rewrite(graph, RewriteOptions(reassociate=reassociate))
@@ -93,8 +100,9 @@ def test_random_graphs_keep_their_values(graph, reassociate):
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * scale)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True,
-          suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 @given(graph=graphs())
 def test_a_second_run_on_a_random_graph_finds_nothing(graph):
     once = rewrite(graph)

@@ -20,17 +20,38 @@ from tvm_dnnfusion.report.table import TableData, table
 @options.model
 @options.building
 @filling
-@click.option("--repeat", type=click.IntRange(min=3), default=50, show_default=True,
-              help="Samples to take.")
-@click.option("--warmup", type=click.FloatRange(min=0), default=0.2, show_default=True,
-              metavar="SECONDS", help="Run for so long before measuring.")
-@click.option("--max-time", type=click.FloatRange(min=0, min_open=True), default=10.0,
-              show_default=True, metavar="SECONDS",
-              help="Take fewer samples rather than measure for longer.")
-@click.option("--profile/--no-profile", default=True, show_default=True,
-              help="Time per kernel, with the source layers in it.")
-@click.option("--top", type=click.IntRange(min=1), default=20, show_default=True,
-              help="Kernels to list (JSON has all).")
+@click.option(
+    "--repeat", type=click.IntRange(min=3), default=50, show_default=True, help="Samples to take."
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(min=0),
+    default=0.2,
+    show_default=True,
+    metavar="SECONDS",
+    help="Run for so long before measuring.",
+)
+@click.option(
+    "--max-time",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Take fewer samples rather than measure for longer.",
+)
+@click.option(
+    "--profile/--no-profile",
+    default=True,
+    show_default=True,
+    help="Time per kernel, with the source layers in it.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Kernels to list (JSON has all).",
+)
 @options.common
 def command(
     model: str,
@@ -71,8 +92,16 @@ def command(
     latency = table(
         "Latency of one run",
         ("median", "p90", "fastest", "spread", "samples", "threads"),
-        [(time_text(found.median_us), time_text(found.p90_us), time_text(found.min_us),
-          f"{100 * found.spread:.1f} %", str(found.samples), str(found.threads.count))],
+        [
+            (
+                time_text(found.median_us),
+                time_text(found.p90_us),
+                time_text(found.min_us),
+                f"{100 * found.spread:.1f} %",
+                str(found.samples),
+                str(found.threads.count),
+            )
+        ],
         right=range(6),
     )
     parts: list[TableData | str] = [latency]

@@ -67,8 +67,12 @@ def versions() -> Iterable[Line]:
         found = _versions.installed(pin.name)
         good = found is not None and _versions.satisfies(found, pin.spec)
         state = State.OK if good else State.FAIL
-        yield Line(pin.name, state, f"{found or 'absent'} (wanted {pin.spec})",
-                   "" if good else pin.pip_line)
+        yield Line(
+            pin.name,
+            state,
+            f"{found or 'absent'} (wanted {pin.spec})",
+            "" if good else pin.pip_line,
+        )
     for name in ("onnx", "numpy"):
         found = _versions.installed(name)
         state = State.OK if found else State.FAIL
@@ -81,9 +85,12 @@ def optional() -> Iterable[Line]:
     if found:
         yield Line("onnxruntime", State.OK, found)
     else:
-        yield Line("onnxruntime", State.WARN,
-                   "absent: verify compares with the unfused module only",
-                   "pip install onnxruntime")
+        yield Line(
+            "onnxruntime",
+            State.WARN,
+            "absent: verify compares with the unfused module only",
+            "pip install onnxruntime",
+        )
 
 
 def llvm() -> Iterable[Line]:
@@ -92,8 +99,12 @@ def llvm() -> Iterable[Line]:
 
     major = tvm.get_global_func("target.llvm_version_major", allow_missing=True)
     if major is None:
-        yield Line("llvm", State.FAIL, "this TVM was built without LLVM",
-                   "install the wheel: " + _versions.PINS[0].pip_line)
+        yield Line(
+            "llvm",
+            State.FAIL,
+            "this TVM was built without LLVM",
+            "install the wheel: " + _versions.PINS[0].pip_line,
+        )
         return
     yield Line("llvm", State.OK, f"LLVM {major()} in TVM {tvm.__version__}")
 
@@ -109,8 +120,12 @@ def device() -> Iterable[Line]:
     if mcpu:
         yield Line("device", State.OK, text)
     else:
-        yield Line("device", State.WARN, f"{text}; LLVM does not know this CPU",
-                   'name the nearest one: --target "llvm -mcpu=x86-64-v3"')
+        yield Line(
+            "device",
+            State.WARN,
+            f"{text}; LLVM does not know this CPU",
+            'name the nearest one: --target "llvm -mcpu=x86-64-v3"',
+        )
 
 
 def thread_count() -> Iterable[Line]:
@@ -136,8 +151,12 @@ def compiler() -> Iterable[Line]:
     try:
         find_linker()
     except EnvironmentLackError as error:
-        yield Line("compiler", State.FAIL, str(error),
-                   "install a C++ compiler (Debian: apt-get install g++), or set CXX")
+        yield Line(
+            "compiler",
+            State.FAIL,
+            str(error),
+            "install a C++ compiler (Debian: apt-get install g++), or set CXX",
+        )
         return
     found = cc.get_cc()
     yield Line("compiler", State.OK, str(found) if found else "no compiler; a bare linker serves")
@@ -155,8 +174,10 @@ def trial_build() -> Iterable[Line]:
     x: Any = te.placeholder((64,), "float32", name="x")
     y: Any = te.compute((64,), lambda i: x[i] + 1.0, name="y")
     func = te.create_prim_func([x, y]).with_attr("global_symbol", "add_one")
-    built = tvm.compile(tvm.IRModule({"add_one": func}),
-                        target=tvm.target.Target(registry.target_dict(registry.host())))
+    built = tvm.compile(
+        tvm.IRModule({"add_one": func}),
+        target=tvm.target.Target(registry.target_dict(registry.host())),
+    )
     with tempfile.TemporaryDirectory(prefix="dnnfusion-") as folder:
         path = str(Path(folder) / "lib.so")
         built.export_library(path, fcompile=find_linker())
@@ -168,8 +189,12 @@ def trial_build() -> Iterable[Line]:
     if good:
         yield Line("build", State.OK, "a library was built, linked, loaded and run")
     else:
-        yield Line("build", State.FAIL, "a library of one kernel computes wrong numbers",
-                   "the target does not fit this CPU; try --target llvm")
+        yield Line(
+            "build",
+            State.FAIL,
+            "a library of one kernel computes wrong numbers",
+            "the target does not fit this CPU; try --target llvm",
+        )
 
 
 def memory() -> Iterable[Line]:
@@ -192,8 +217,12 @@ def cache() -> Iterable[Line]:
         with tempfile.NamedTemporaryFile(dir=folder):
             pass
     except OSError as error:
-        yield Line("cache", State.FAIL, f"{folder}: {error.strerror or error}",
-                   "set DNNFUSION_CACHE to a folder that can be written")
+        yield Line(
+            "cache",
+            State.FAIL,
+            f"{folder}: {error.strerror or error}",
+            "set DNNFUSION_CACHE to a folder that can be written",
+        )
         return
     yield Line("cache", State.OK, f"{folder} can be written")
 
@@ -209,7 +238,11 @@ def database() -> Iterable[Line]:
     try:
         rows = len(read_entries(path))
     except ProfileError as error:
-        yield Line("profile database", State.WARN, str(error),
-                   "nothing: its next use sets the file aside and begins a new one")
+        yield Line(
+            "profile database",
+            State.WARN,
+            str(error),
+            "nothing: its next use sets the file aside and begins a new one",
+        )
         return
     yield Line("profile database", State.OK, f"{path}: {rows} measurements")

@@ -25,13 +25,15 @@ def command(as_json: bool) -> int:
             click.echo(_text(line, colour=output.result.is_terminal))
     broken = [line.name for line in lines if line.state is State.FAIL]
     if as_json:
-        output.emit({
-            "ok": not broken,
-            "checks": [
-                {"name": x.name, "state": x.state.value, "text": x.text, "mend": x.mend}
-                for x in lines
-            ],
-        })
+        output.emit(
+            {
+                "ok": not broken,
+                "checks": [
+                    {"name": x.name, "state": x.state.value, "text": x.text, "mend": x.mend}
+                    for x in lines
+                ],
+            }
+        )
     return Exit.ENVIRONMENT if broken else Exit.OK
 
 

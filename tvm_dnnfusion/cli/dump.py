@@ -14,9 +14,7 @@ FILES = {"tir": "kernels.py", "ll": "kernels.ll", "asm": "kernels.s"}
 """Format -> file: TVMScript of the scheduled module, LLVM's IR, and assembly."""
 
 
-def parse_formats(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> tuple[str, ...]:
+def parse_formats(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...]:
     """Formats separated by commas, as tvmc took them; each once, in the order of `FILES`."""
     given = [part.strip() for part in (value or "").split(",") if part.strip()]
     unknown = [part for part in given if part not in FILES]

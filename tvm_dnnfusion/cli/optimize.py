@@ -31,20 +31,41 @@ if TYPE_CHECKING:
 
 @click.command("optimize")
 @options.model
-@click.option("--output", "-o", "output_folder", type=click.Path(path_type=Path), metavar="FOLDER",
-              help="Folder for library, plan, statistics and report. Default: MODEL's name with "
-                   "-fused, in this folder.")
+@click.option(
+    "--output",
+    "-o",
+    "output_folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder for library, plan, statistics and report. Default: MODEL's name with "
+    "-fused, in this folder.",
+)
 @options.building
 @filling
-@click.option("--verify/--no-verify", default=True, show_default=True,
-              help="Compare with the unfused module and ONNX Runtime before anything is written.")
+@click.option(
+    "--verify/--no-verify",
+    default=True,
+    show_default=True,
+    help="Compare with the unfused module and ONNX Runtime before anything is written.",
+)
 @click.option("--rtol", type=click.FloatRange(min=0), help="Relative tolerance.")
-@click.option("--atol", type=click.FloatRange(min=0),
-              help="Absolute tolerance for values of order one; scaled by the length of sums.")
-@click.option("--profile/--no-profile", default=True, show_default=True,
-              help="Measure the kernels for the report.")
-@click.option("--dump-code", metavar="FORMATS", callback=parse_formats,
-              help="Also write the kernels' code: tir, ll, asm, separated by commas.")
+@click.option(
+    "--atol",
+    type=click.FloatRange(min=0),
+    help="Absolute tolerance for values of order one; scaled by the length of sums.",
+)
+@click.option(
+    "--profile/--no-profile",
+    default=True,
+    show_default=True,
+    help="Measure the kernels for the report.",
+)
+@click.option(
+    "--dump-code",
+    metavar="FORMATS",
+    callback=parse_formats,
+    help="Also write the kernels' code: tir, ll, asm, separated by commas.",
+)
 @options.common
 def command(
     model: str,
@@ -152,8 +173,14 @@ def _profile(module: Module, inputs: dict[str, Any], threads: int | None) -> tup
 
 
 def _write(
-    folder: Path, model: str, compiled: Compiled, module: Module, build: Build,
-    results: tuple[Verification, ...], kernels: tuple[KernelTime, ...], phases: Phases,
+    folder: Path,
+    model: str,
+    compiled: Compiled,
+    module: Module,
+    build: Build,
+    results: tuple[Verification, ...],
+    kernels: tuple[KernelTime, ...],
+    phases: Phases,
     code: dict[str, bytes],
 ) -> list[str]:
     """Write everything, whole or not at all; return the names of the files."""
@@ -183,7 +210,9 @@ def _write(
 
 
 def report_data(
-    model: str, compiled: Compiled, results: tuple[Verification, ...],
+    model: str,
+    compiled: Compiled,
+    results: tuple[Verification, ...],
     kernels: tuple[KernelTime, ...],
 ) -> ReportData:
     """What the HTML report shows of one optimisation."""

@@ -19,18 +19,23 @@ MODEL_HELP = "MODEL is an ONNX file, or a program saved with torch.export.save (
 def common(command: F) -> F:
     """--json and --traceback, which every command takes."""
     command = click.option(
-        "--traceback", "_traceback", is_flag=True, expose_value=False,
+        "--traceback",
+        "_traceback",
+        is_flag=True,
+        expose_value=False,
         help="Show the traceback of a fault instead of writing it to a file.",
     )(command)
-    return click.option(
-        "--json", "as_json", is_flag=True, help="The result as JSON on stdout."
-    )(command)
+    return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(
+        command
+    )
 
 
 def model(command: F) -> F:
     """MODEL and --input-shapes."""
     command = click.option(
-        "--input-shapes", metavar="SHAPES", callback=_shapes,
+        "--input-shapes",
+        metavar="SHAPES",
+        callback=_shapes,
         help='Shapes of inputs that have symbolic dimensions: "data:[1,3,224,224] mask:[1,128]".',
     )(command)
     return click.argument("model", type=str)(command)
@@ -39,7 +44,9 @@ def model(command: F) -> F:
 def threads(command: F) -> F:
     """--threads."""
     return click.option(
-        "--threads", type=click.IntRange(min=1), metavar="N",
+        "--threads",
+        type=click.IntRange(min=1),
+        metavar="N",
         help="Threads to run and measure with. Default: $DNNFUSION_THREADS, else all cores.",
     )(command)
 
@@ -47,7 +54,10 @@ def threads(command: F) -> F:
 def database(command: F) -> F:
     """--db."""
     return click.option(
-        "--db", "database", type=click.Path(path_type=Path), metavar="FILE",
+        "--db",
+        "database",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
         help="Profile database. Default: profile.sqlite in the cache folder.",
     )(command)
 
@@ -55,20 +65,39 @@ def database(command: F) -> F:
 def building(command: F) -> F:
     """What decides how a model is compiled, as one argument `build` (see `cli.build.Build`)."""
     flags = (
-        click.option("--target", default="host", show_default=True, callback=_target,
-                     help='A device ("host", "cortex-a72"), or a TVM target: "llvm -mcpu=znver4" '
-                          "or JSON."),
-        click.option("--planner", default=None, metavar="NAME",
-                     help="Fusion planner: dnnfusion (default), tvm, none, or a registered one."),
-        click.option("--plan", "plan_file", type=click.Path(path_type=Path), metavar="plan.json",
-                     help="Apply this saved plan instead of planning."),
+        click.option(
+            "--target",
+            default="host",
+            show_default=True,
+            callback=_target,
+            help='A device ("host", "cortex-a72"), or a TVM target: "llvm -mcpu=znver4" or JSON.',
+        ),
+        click.option(
+            "--planner",
+            default=None,
+            metavar="NAME",
+            help="Fusion planner: dnnfusion (default), tvm, none, or a registered one.",
+        ),
+        click.option(
+            "--plan",
+            "plan_file",
+            type=click.Path(path_type=Path),
+            metavar="plan.json",
+            help="Apply this saved plan instead of planning.",
+        ),
         click.option("--no-rewrite", is_flag=True, help="Leave the graph as it was imported."),
-        click.option("--no-reassociate", is_flag=True,
-                     help="Only rewriting rules that keep the order of roundings."),
+        click.option(
+            "--no-reassociate",
+            is_flag=True,
+            help="Only rewriting rules that keep the order of roundings.",
+        ),
         database,
-        click.option("--measure", is_flag=True,
-                     help="Measure the fusions that the profile database does not hold, and keep "
-                          "the figures there."),
+        click.option(
+            "--measure",
+            is_flag=True,
+            help="Measure the fusions that the profile database does not hold, and keep "
+            "the figures there.",
+        ),
         threads,
     )
 
@@ -76,8 +105,16 @@ def building(command: F) -> F:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         from tvm_dnnfusion.cli.build import Build
 
-        names = ("target", "planner", "plan_file", "no_rewrite", "no_reassociate", "database",
-                 "measure", "threads")
+        names = (
+            "target",
+            "planner",
+            "plan_file",
+            "no_rewrite",
+            "no_reassociate",
+            "database",
+            "measure",
+            "threads",
+        )
         return command(*args, build=Build(**{n: kwargs.pop(n) for n in names}), **kwargs)
 
     out: Any = wrapped
@@ -115,7 +152,7 @@ def parse_target(text: str) -> dict[str, object]:
     if complaint is not None:
         devices = ", ".join(registry.names())
         raise click.BadParameter(
-            f'{text!r} is no target: {complaint}. Give a device ({devices}), '
+            f"{text!r} is no target: {complaint}. Give a device ({devices}), "
             f'"llvm -mcpu=NAME", or JSON such as {{"kind": "llvm", "mcpu": "znver4"}}',
             param_hint="--target",
         )

@@ -26,8 +26,12 @@ def command(name: str | None, family: str | None, as_json: bool) -> None:
         return
     found = [r for r in all_rules() if family is None or r.family.value == _family(family)]
     rows = [
-        (r.name, r.family.value, "changes" if r.reassociates else "keeps",
-         f"{r.before} → {r.after}")
+        (
+            r.name,
+            r.family.value,
+            "changes" if r.reassociates else "keeps",
+            f"{r.before} → {r.after}",
+        )
         for r in found
     ]
     title = f"{len(found)} rewriting rules"

@@ -22,10 +22,19 @@ SHOWN_VALUES = 4
 @options.model
 @options.building
 @filling
-@click.option("--outputs", "outputs_file", type=click.Path(path_type=Path), metavar="FILE.npz",
-              help="Write the outputs to this file, by name.")
-@click.option("--print-top", type=click.IntRange(min=1), metavar="N",
-              help="Show the N largest values of each output and where they are.")
+@click.option(
+    "--outputs",
+    "outputs_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE.npz",
+    help="Write the outputs to this file, by name.",
+)
+@click.option(
+    "--print-top",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Show the N largest values of each output and where they are.",
+)
 @options.common
 def command(
     model: str,
@@ -61,10 +70,21 @@ def command(
             "outputs": [_data(n, a, tops.get(n)) for n, a in result.outputs.items()],
             "outputs_file": None if outputs_file is None else str(outputs_file),
         },
-        table("Outputs", ("name", "type", "min", "mean", "max", "first values"),
-              [_row(n, a) for n, a in result.outputs.items()], right=(2, 3, 4)),
-        *(table(f"Largest values of {n}", ("index", "value"),
-                [(str(at), f"{v:.6g}") for at, v in top], right=(1,)) for n, top in tops.items()),
+        table(
+            "Outputs",
+            ("name", "type", "min", "mean", "max", "first values"),
+            [_row(n, a) for n, a in result.outputs.items()],
+            right=(2, 3, 4),
+        ),
+        *(
+            table(
+                f"Largest values of {n}",
+                ("index", "value"),
+                [(str(at), f"{v:.6g}") for at, v in top],
+                right=(1,),
+            )
+            for n, top in tops.items()
+        ),
     )
 
 

@@ -41,12 +41,25 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
 
 def filling(command: Callable[..., Any]) -> Callable[..., Any]:
     """--inputs, --fill-mode and --seed."""
-    command = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                           help="Seed of random inputs.")(command)
-    command = click.option("--fill-mode", type=click.Choice(FILL_MODES), default="random",
-                           show_default=True, help="How inputs are made without --inputs.")(command)
+    command = click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="Seed of random inputs.",
+    )(command)
+    command = click.option(
+        "--fill-mode",
+        type=click.Choice(FILL_MODES),
+        default="random",
+        show_default=True,
+        help="How inputs are made without --inputs.",
+    )(command)
     return click.option(
-        "--inputs", "inputs_file", type=click.Path(path_type=Path), metavar="FILE.npz",
+        "--inputs",
+        "inputs_file",
+        type=click.Path(path_type=Path),
+        metavar="FILE.npz",
         help="Inputs by name.",
     )(command)
 

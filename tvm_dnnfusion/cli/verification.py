@@ -38,7 +38,11 @@ class Request:
 
 
 def verify_all(
-    module: Module, original: Any, target: Mapping[str, object], reduction: int, request: Request,
+    module: Module,
+    original: Any,
+    target: Mapping[str, object],
+    reduction: int,
+    request: Request,
     output: Output,
 ) -> tuple[Verification, ...]:
     """Run the module once and compare it with each reference.
@@ -63,8 +67,14 @@ def verify_all(
         if found is not None:
             references[ONNX_RUNTIME] = found
     return tuple(
-        compare_all(expected, actual, against=name, reduction=reduction, rtol=request.rtol,
-                    atol=request.atol)
+        compare_all(
+            expected,
+            actual,
+            against=name,
+            reduction=reduction,
+            rtol=request.rtol,
+            atol=request.atol,
+        )
         for name, expected in references.items()
     )
 
@@ -80,8 +90,10 @@ def _onnx_runtime(request: Request, output: Output) -> Mapping[str, Any] | None:
             raise click.UsageError("ONNX Runtime runs ONNX files only")
         return None
     if not asked and util.find_spec("onnxruntime") is None:
-        output.warn("ONNX Runtime is not installed: compared with the unfused module only "
-                    "(pip install onnxruntime)")
+        output.warn(
+            "ONNX Runtime is not installed: compared with the unfused module only "
+            "(pip install onnxruntime)"
+        )
         return None
     try:
         return run_onnx(request.model, request.inputs, request.threads)
@@ -141,6 +153,10 @@ def bisect_compiled(compiled: Compiled, request: Request) -> Bisection:
         return tensors(schedule_module(lowered.module, compiled.device))
 
     return bisect(
-        compiled.graph, compiled.plan, fused, lambda: tensors(to_relax(imported, graph)),
-        rtol=request.rtol, atol=request.atol,
+        compiled.graph,
+        compiled.plan,
+        fused,
+        lambda: tensors(to_relax(imported, graph)),
+        rtol=request.rtol,
+        atol=request.atol,
     )

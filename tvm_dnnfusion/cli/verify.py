@@ -32,13 +32,24 @@ if TYPE_CHECKING:
 @options.model
 @options.building
 @filling
-@click.option("--library", type=click.Path(path_type=Path), metavar="PATH",
-              help="Verify this saved library instead of compiling MODEL anew.")
-@click.option("--against", type=click.Choice(REFERENCES), multiple=True,
-              help="Reference; may be given twice. Default: all that are installed.")
+@click.option(
+    "--library",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Verify this saved library instead of compiling MODEL anew.",
+)
+@click.option(
+    "--against",
+    type=click.Choice(REFERENCES),
+    multiple=True,
+    help="Reference; may be given twice. Default: all that are installed.",
+)
 @click.option("--rtol", type=click.FloatRange(min=0), help="Relative tolerance.")
-@click.option("--atol", type=click.FloatRange(min=0),
-              help="Absolute tolerance for values of order one; scaled by the length of sums.")
+@click.option(
+    "--atol",
+    type=click.FloatRange(min=0),
+    help="Absolute tolerance for values of order one; scaled by the length of sums.",
+)
 @click.option("--bisect", is_flag=True, help="Find the first block whose results are wrong.")
 @options.common
 def command(
@@ -125,9 +136,16 @@ def _bisection_data(found: Bisection) -> dict[str, Any]:
         "wrong_block": None if wrong is None else wrong.block.name,
         "ops": [] if wrong is None else list(wrong.block.ops),
         "origins": list(found.origins),
-        "tensors": [] if wrong is None else [
-            {"name": c.name, "ok": c.ok, "max_abs": c.max_abs, "max_rel": c.max_rel,
-             "reason": c.reason}
+        "tensors": []
+        if wrong is None
+        else [
+            {
+                "name": c.name,
+                "ok": c.ok,
+                "max_abs": c.max_abs,
+                "max_rel": c.max_rel,
+                "reason": c.reason,
+            }
             for c in wrong.tensors
         ],
         "missing": list(found.missing),

@@ -14,7 +14,15 @@ from typing import Any
 import tvm
 from tvm import s_tir, te, tirx
 
-from tvm_dnnfusion.codegen import convolution, creation, matmul, movement, pointwise, pooling, reductions
+from tvm_dnnfusion.codegen import (
+    convolution,
+    creation,
+    matmul,
+    movement,
+    pointwise,
+    pooling,
+    reductions,
+)
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
@@ -22,8 +30,15 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 # Kinds that a template covers; blocks with others are lowered in the plain way.
-KINDS = (frozenset(creation.KINDS) | pointwise.KINDS | movement.KINDS | frozenset(reductions.KINDS)
-         | frozenset(convolution.KINDS) | frozenset(pooling.KINDS) | frozenset(matmul.KINDS))
+KINDS = (
+    frozenset(creation.KINDS)
+    | pointwise.KINDS
+    | movement.KINDS
+    | frozenset(reductions.KINDS)
+    | frozenset(convolution.KINDS)
+    | frozenset(pooling.KINDS)
+    | frozenset(matmul.KINDS)
+)
 
 # A constant of at most this many elements that are all equal becomes an immediate.
 _SPLAT_LIMIT = 1 << 12
@@ -49,12 +64,17 @@ class Kernel:
 def escaping(ops: tuple[Op, ...], graph: Graph) -> tuple[str, ...]:
     """The tensors of a block that other ops read or the graph returns, in order."""
     inside = {op.name for op in ops}
-    return tuple(t for op in ops for t in op.outputs
-                 if graph.is_output(t) or any(c.name not in inside for c in graph.consumers[t]))
+    return tuple(
+        t
+        for op in ops
+        for t in op.outputs
+        if graph.is_output(t) or any(c.name not in inside for c in graph.consumers[t])
+    )
 
 
-def lower_block(name: str, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout],
-                device: DeviceSpec) -> Kernel:
+def lower_block(
+    name: str, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout], device: DeviceSpec
+) -> Kernel:
     """The kernel of a block.
 
     Parameters
@@ -88,8 +108,9 @@ def _pool_tail(ops: tuple[Op, ...]) -> Op | None:
 class _Lowering:
     """Walks the ops of a block."""
 
-    def __init__(self, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout],
-                 stages: Stages):
+    def __init__(
+        self, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout], stages: Stages
+    ):
         self.ops, self.graph, self.layouts, self.stages = ops, graph, layouts, stages
         self.values: dict[str, Value] = {}
         self.escaping = escaping(ops, graph)
@@ -169,11 +190,18 @@ class _Lowering:
         """An output stage; later ops of the block read it."""
         layout = self.layouts.get(tensor, PLAIN)
         name = self.stages.name("out")
-        if value.moved and value.push is not None and _volume(self.stages.domain) == _volume(value.shape):
+        if (
+            value.moved
+            and value.push is not None
+            and _volume(self.stages.domain) == _volume(value.shape)
+        ):
             self.outputs[tensor] = (self._store_moved(name, value, layout), layout)
             return
-        stage = compute(name, layout.shape(value.shape),
-                        lambda body, place: body.read(value, tuple(layout.logical(tuple(place)))))
+        stage = compute(
+            name,
+            layout.shape(value.shape),
+            lambda body, place: body.read(value, tuple(layout.logical(tuple(place)))),
+        )
         self.outputs[tensor] = (stage, layout)
         kept = load(stage, value.shape, layout)
         kept.readers, kept.push, kept.moved = value.readers, value.push, value.moved
@@ -195,13 +223,23 @@ class _Lowering:
         outs = [self.outputs[t][0] for t in self.escaping]
         args = [tensor for _, tensor in self.stages.arguments]
         func = _move(te.create_prim_func([*args, *outs]), self.moved, len(self.stages.domain))
-        attrs = {"global_symbol": name, "tirx.noalias": True, "dnnfusion.kind": self.stages.kind,
-                 "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins))}
+        attrs = {
+            "global_symbol": name,
+            "tirx.noalias": True,
+            "dnnfusion.kind": self.stages.kind,
+            "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins)),
+        }
         for key, item in attrs.items():
             func = func.with_attr(key, item)
-        return Kernel(name, func, tuple(s for s, _ in self.stages.arguments), self.escaping,
-                      tuple(self.outputs[t][1] for t in self.escaping), self.stages.kind,
-                      tuple(op.name for op in self.ops))
+        return Kernel(
+            name,
+            func,
+            tuple(s for s, _ in self.stages.arguments),
+            self.escaping,
+            tuple(self.outputs[t][1] for t in self.escaping),
+            self.stages.kind,
+            tuple(op.name for op in self.ops),
+        )
 
 
 def _volume(shape: tuple[int, ...]) -> int:

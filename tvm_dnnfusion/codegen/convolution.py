@@ -53,19 +53,33 @@ class ConvShape:
     @property
     def padded_size(self) -> Dims:
         """The input extent that the windows of all outputs cover."""
-        return tuple((o - 1) * s + (k - 1) * d + 1 for o, s, k, d in
-                     zip(self.out_size, self.stride, self.kernel, self.dilation))
+        return tuple(
+            (o - 1) * s + (k - 1) * d + 1
+            for o, s, k, d in zip(self.out_size, self.stride, self.kernel, self.dilation)
+        )
 
 
 def shape_of(op: Op, graph: Graph) -> ConvShape:
     """The sizes of a convolution op. Raises NotLowerable for layouts other than NCHW's family."""
-    if op.attr("data_layout") not in PLAIN_LAYOUTS or op.attr("out_layout") != op.attr("data_layout"):
+    if op.attr("data_layout") not in PLAIN_LAYOUTS or op.attr("out_layout") != op.attr(
+        "data_layout"
+    ):
         raise NotLowerable(f"{op.kind} in layout {op.attr('data_layout')}")
     x, w = (graph.tensors[t].dims for t in op.inputs[:2])
     out = graph.tensors[op.output].dims
     rank = len(x) - 2
-    return ConvShape(x[0], x[1], out[1], int(op.attr("groups", 1)), x[2:], out[2:], w[2:],  # type: ignore[arg-type]
-                     op.ints("strides"), op.ints("dilation"), op.ints("padding")[:rank])
+    return ConvShape(
+        x[0],
+        x[1],
+        out[1],
+        int(op.attr("groups", 1)),
+        x[2:],
+        out[2:],
+        w[2:],  # type: ignore[arg-type]
+        op.ints("strides"),
+        op.ints("dilation"),
+        op.ints("padding")[:rank],
+    )
 
 
 def channel_block(channels: int, lanes: int) -> int:
@@ -91,8 +105,9 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
 _WORTH_PADDING = 0.8
 
 
-def _regular(sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None,
-             stages: Stages) -> Value:
+def _regular(
+    sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None, stages: Stages
+) -> Value:
     """Blocks of half a vector where padding to whole vectors would waste more; else padded ones."""
     lanes = stages.device.lanes(x.dtype)
     per_group = sizes.out_channels // sizes.groups
@@ -149,8 +164,14 @@ def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
         place = (i + b if b else i for i, b in zip(index[2:], before))
         return body.read(anchor, (*index[:2], *place))
 
-    return Value(shape, anchor.dtype, at, resident=True, layout=anchor.layout,
-                 push=anchor.push if not any(before) else None)
+    return Value(
+        shape,
+        anchor.dtype,
+        at,
+        resident=True,
+        layout=anchor.layout,
+        push=anchor.push if not any(before) else None,
+    )
 
 
 def _source(sizes: ConvShape, x: Value, lanes: int, stages: Stages) -> Value:
@@ -162,7 +183,9 @@ def _source(sizes: ConvShape, x: Value, lanes: int, stages: Stages) -> Value:
     shape = (sizes.batch, sizes.channels, *sizes.padded_size)
     whole = padded(x, shape, (0, 0, *sizes.pad_before), 0.0)
     block = channel_block(sizes.channels, lanes)
-    layout = Layout(1, block) if block > 1 and (x.layout.blocked or sizes.channels >= lanes) else PLAIN
+    layout = (
+        Layout(1, block) if block > 1 and (x.layout.blocked or sizes.channels >= lanes) else PLAIN
+    )
     return stages.hold(whole, "pad", layout)
 
 
@@ -173,15 +196,19 @@ def _split_reduction(sizes: ConvShape, source: Value) -> tuple[int, int]:
     return (per_group // f, f) if f > 1 and per_group % f == 0 else (per_group, 1)
 
 
-def _window(sizes: ConvShape, source: Value, body: Body, n: Any, channel: Any, place: Index,
-            taps: Index) -> Any:
-    where = tuple(body.simplify(o * s + k * d) for o, s, k, d in
-                  zip(place, sizes.stride, taps, sizes.dilation))
+def _window(
+    sizes: ConvShape, source: Value, body: Body, n: Any, channel: Any, place: Index, taps: Index
+) -> Any:
+    where = tuple(
+        body.simplify(o * s + k * d)
+        for o, s, k, d in zip(place, sizes.stride, taps, sizes.dilation)
+    )
     return body.read(source, (n, body.simplify(channel), *where))
 
 
-def _weights(sizes: ConvShape, weight: Value, data: np.ndarray | None, lanes: int, inner: int,
-             stages: Stages) -> tuple[Any, int, int]:
+def _weights(
+    sizes: ConvShape, weight: Value, data: np.ndarray | None, lanes: int, inner: int, stages: Stages
+) -> tuple[Any, int, int]:
     """Packed weights [G * ceil(O/G/f) / v, C/inner, *kernel, inner, v, f], and blocks a group, v."""
     per_group = sizes.out_channels // sizes.groups
     blocks = -(-per_group // lanes)
@@ -189,16 +216,25 @@ def _weights(sizes: ConvShape, weight: Value, data: np.ndarray | None, lanes: in
     ic = sizes.channels // sizes.groups
     shape = (sizes.groups * blocks // v, ic // inner, *sizes.kernel, inner, v, lanes)
     if data is not None:
-        return stages.argument(Packed("conv", pack(data, sizes.groups, lanes, inner, v)), shape,
-                               weight.dtype), blocks, v
+        return (
+            stages.argument(
+                Packed("conv", pack(data, sizes.groups, lanes, inner, v)), shape, weight.dtype
+            ),
+            blocks,
+            v,
+        )
 
     def expr(body: Body, i: Index) -> Any:
         block = i[0] * v + i[-2]
         group, lane = block // blocks, (block % blocks) * lanes + i[-1]
-        place = (body.simplify(group * per_group + lane), body.simplify(i[1] * inner + i[-3]),
-                 *i[2:-3])
-        return body.where(lane < per_group, lambda: body.read(weight, place),
-                          lambda: tirx.const(0, weight.dtype))
+        place = (
+            body.simplify(group * per_group + lane),
+            body.simplify(i[1] * inner + i[-3]),
+            *i[2:-3],
+        )
+        return body.where(
+            lane < per_group, lambda: body.read(weight, place), lambda: tirx.const(0, weight.dtype)
+        )
 
     return compute(stages.name("pack"), shape, expr), blocks, v
 
@@ -216,8 +252,7 @@ def pack(data: np.ndarray, groups: int, lanes: int, inner: int, v: int) -> np.nd
     return np.ascontiguousarray(full.transpose(0, 3, *taps, 4, 1, 2))
 
 
-def _multiply(sizes: ConvShape, source: Value, packed: Any, blocks: int, v: int,
-              inner: int) -> Any:
+def _multiply(sizes: ConvShape, source: Value, packed: Any, blocks: int, v: int, inner: int) -> Any:
     """The product under the sum: indices [n, block, *place, lane] + [c, *taps, ci]."""
     rank = len(sizes.kernel)
     ic = sizes.channels // sizes.groups
@@ -235,44 +270,71 @@ def _multiply(sizes: ConvShape, source: Value, packed: Any, blocks: int, v: int,
     return expr
 
 
-def _aligned(sizes: ConvShape, source: Value, weight: Value, data: np.ndarray | None, lanes: int,
-             stages: Stages) -> Value:
+def _aligned(
+    sizes: ConvShape,
+    source: Value,
+    weight: Value,
+    data: np.ndarray | None,
+    lanes: int,
+    stages: Stages,
+) -> Value:
     outer, inner = _split_reduction(sizes, source)
     packed, blocks, v = _weights(sizes, weight, data, lanes, inner, stages)
     shape = (sizes.batch, sizes.out_channels, *sizes.out_size)
     layout = Layout(1, lanes)
-    stage = compute(stages.name("anchor"), layout.shape(shape),
-                    _multiply(sizes, source, packed, blocks, v, inner),
-                    (outer, *sizes.kernel, inner), te.sum)
+    stage = compute(
+        stages.name("anchor"),
+        layout.shape(shape),
+        _multiply(sizes, source, packed, blocks, v, inner),
+        (outer, *sizes.kernel, inner),
+        te.sum,
+    )
     stages.domain = layout.shape(shape)
     out = load(stage, shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return out
 
 
-def _unaligned(sizes: ConvShape, source: Value, weight: Value, data: np.ndarray | None, lanes: int,
-               stages: Stages) -> Value:
+def _unaligned(
+    sizes: ConvShape,
+    source: Value,
+    weight: Value,
+    data: np.ndarray | None,
+    lanes: int,
+    stages: Stages,
+) -> Value:
     """Output channels of a group do not fill the lanes: the last block of each group is padded."""
     outer, inner = _split_reduction(sizes, source)
     packed, blocks, v = _weights(sizes, weight, data, lanes, inner, stages)
     per_group = sizes.out_channels // sizes.groups
     shape = (sizes.batch, sizes.groups * blocks, *sizes.out_size, lanes)
-    stage = compute(stages.name("anchor"), shape,
-                    _multiply(sizes, source, packed, blocks, v, inner),
-                    (outer, *sizes.kernel, inner), te.sum)
+    stage = compute(
+        stages.name("anchor"),
+        shape,
+        _multiply(sizes, source, packed, blocks, v, inner),
+        (outer, *sizes.kernel, inner),
+        te.sum,
+    )
 
     def at(body: Body, index: Index) -> Any:
         c = index[1]
         group, lane = (c // per_group, c % per_group) if sizes.groups > 1 else (0, c)
-        place = (index[0], body.simplify(group * blocks + lane // lanes), *index[2:],
-                 body.simplify(lane % lanes))
+        place = (
+            index[0],
+            body.simplify(group * blocks + lane // lanes),
+            *index[2:],
+            body.simplify(lane % lanes),
+        )
         return stage(*place)
 
-    return Value((sizes.batch, sizes.out_channels, *sizes.out_size), source.dtype, at, resident=True)
+    return Value(
+        (sizes.batch, sizes.out_channels, *sizes.out_size), source.dtype, at, resident=True
+    )
 
 
-def _depthwise(sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None, lanes: int,
-               stages: Stages) -> Value:
+def _depthwise(
+    sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None, lanes: int, stages: Stages
+) -> Value:
     """Each channel by itself: [N, C/f, *spatial, f], no sum over channels."""
     stages.anchor("dwconv")
     block = channel_block(sizes.channels, lanes)
@@ -286,11 +348,14 @@ def _depthwise(sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | Non
         packed_data = np.ascontiguousarray(np.moveaxis(flat, 1, -1))
         packed = stages.argument(Packed("depthwise", packed_data), wshape, weight.dtype)
     else:
-        packed = compute(stages.name("pack"), wshape, lambda body, i: body.read(
-            weight, (body.simplify(i[0] * block + i[-1]), 0, *i[1:-1])))
+        packed = compute(
+            stages.name("pack"),
+            wshape,
+            lambda body, i: body.read(weight, (body.simplify(i[0] * block + i[-1]), 0, *i[1:-1])),
+        )
 
     def expr(body: Body, i: Index) -> Any:
-        place, taps = i[: -rank], i[-rank:]
+        place, taps = i[:-rank], i[-rank:]
         logical = layout.logical(tuple(place))
         lane = place[-1] if layout.blocked else 0
         x = _window(sizes, source, body, logical[0], logical[1], logical[2:], taps)
@@ -321,11 +386,15 @@ def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Val
     stride, dilation, kernel = op.ints("strides"), op.ints("dilation"), data.shape[2:]
     before = tuple((k - 1) * d - p for k, d, p in zip(kernel, dilation, op.ints("padding")[:rank]))
     mirrored = np.flip(np.swapaxes(data, 0, 1), tuple(range(2, rank + 2)))
-    sizes = ConvShape(out[0], x.shape[1], out[1], 1, x.shape[2:], out[2:], kernel, (1,) * rank,
-                      dilation, before)
+    sizes = ConvShape(
+        out[0], x.shape[1], out[1], 1, x.shape[2:], out[2:], kernel, (1,) * rank, dilation, before
+    )
     lanes = stages.device.lanes(x.dtype)
-    source = stages.hold(_spread(x, sizes, stride, before), "pad",
-                         Layout(1, lanes) if sizes.channels % lanes == 0 else PLAIN)
+    source = stages.hold(
+        _spread(x, sizes, stride, before),
+        "pad",
+        Layout(1, lanes) if sizes.channels % lanes == 0 else PLAIN,
+    )
     spread = replace(sizes, in_size=sizes.padded_size, pad_before=(0,) * rank)
     return _regular(spread, source, weight, np.ascontiguousarray(mirrored), stages)
 
@@ -342,13 +411,18 @@ def _spread(x: Value, sizes: ConvShape, stride: Dims, before: Dims) -> Value:
             if s > 1:
                 inside = tirx.And(inside, tirx.EQ(tirx.floormod(at_step, s), 0))
             place.append(tirx.floordiv(at_step, s) if s > 1 else at_step)
-        return body.where(inside, lambda: body.read(x, (index[0], index[1], *place)),
-                          lambda: tirx.const(0, x.dtype))
+        return body.where(
+            inside,
+            lambda: body.read(x, (index[0], index[1], *place)),
+            lambda: tirx.const(0, x.dtype),
+        )
 
     return Value((sizes.batch, sizes.channels, *sizes.padded_size), x.dtype, at)
 
 
 KINDS = {
     **dict.fromkeys(("nn.conv1d", "nn.conv2d", "nn.conv3d"), convolution),
-    **dict.fromkeys(("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose"), transposed),
+    **dict.fromkeys(
+        ("nn.conv1d_transpose", "nn.conv2d_transpose", "nn.conv3d_transpose"), transposed
+    ),
 }

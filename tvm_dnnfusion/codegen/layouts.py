@@ -21,8 +21,12 @@ _HEAVY = frozenset(convolution.KINDS) | frozenset(pooling.KINDS)
 _ROWS = frozenset(matmul.KINDS) | frozenset(reductions.KINDS)
 
 
-def assign_layouts(blocks: tuple[tuple[Op, ...], ...], graph: Graph, device: DeviceSpec,
-                   plain: frozenset[str] = frozenset()) -> dict[str, Layout]:
+def assign_layouts(
+    blocks: tuple[tuple[Op, ...], ...],
+    graph: Graph,
+    device: DeviceSpec,
+    plain: frozenset[str] = frozenset(),
+) -> dict[str, Layout]:
     """The tensors between blocks that are not row-major, with their layouts.
 
     Parameters
@@ -58,21 +62,31 @@ def _read_by_rows(blocks: tuple[tuple[Op, ...], ...], graph: Graph) -> frozenset
 def _keeps_channels(op: Op, graph: Graph) -> bool:
     rank = len(graph.tensors[op.inputs[0]].dims)
     axes = op.ints("axis") or op.ints("axes")
-    return op.kind not in matmul.KINDS and rank > 2 and bool(axes) and \
-        1 not in {a % rank for a in axes}
+    return (
+        op.kind not in matmul.KINDS
+        and rank > 2
+        and bool(axes)
+        and 1 not in {a % rank for a in axes}
+    )
 
 
 def _mostly_blocked(ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout]) -> bool:
     made = {t for op in ops for t in op.outputs}
-    external = dict.fromkeys(t for op in ops for t in op.inputs
-                             if t not in made and t not in graph.constants)
+    external = dict.fromkeys(
+        t for op in ops for t in op.inputs if t not in made and t not in graph.constants
+    )
     total = sum(graph.tensors[t].nbytes for t in external)
     blocked = sum(graph.tensors[t].nbytes for t in external if t in layouts)
     return blocked * 2 > total
 
 
-def _factor(tensor: str, ops: tuple[Op, ...], graph: Graph, device: DeviceSpec,
-            layouts: Mapping[str, Layout]) -> int:
+def _factor(
+    tensor: str,
+    ops: tuple[Op, ...],
+    graph: Graph,
+    device: DeviceSpec,
+    layouts: Mapping[str, Layout],
+) -> int:
     """Width of the channel blocks of a tensor: what its channels and its concat parts allow."""
     record = graph.tensors[tensor]
     if len(record.dims) < 3 or not record.dtype.startswith("float"):
@@ -85,4 +99,3 @@ def _factor(tensor: str, ops: tuple[Op, ...], graph: Graph, device: DeviceSpec,
                 if len(shape) == len(record.dims):
                     factor = min(factor, channel_block(shape[1], factor))
     return factor if factor >= 4 else 1
-

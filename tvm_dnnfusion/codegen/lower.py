@@ -91,7 +91,9 @@ class _Lowering:
         for block, ops in blocks:
             self._classify(block, ops)
         while True:
-            planned = tuple(ops for block, ops in blocks if self.kinds.get(block.name) not in _NO_KERNEL)
+            planned = tuple(
+                ops for block, ops in blocks if self.kinds.get(block.name) not in _NO_KERNEL
+            )
             layouts = assign_layouts(planned, self.graph, self.device, frozenset(self.plain))
             done: dict[str, Kernel] = {}
             for block, ops in blocks:
@@ -119,7 +121,9 @@ class _Lowering:
     def _force_plain(self, ops: tuple[Op, ...]) -> None:
         self.plain.update(dict.fromkeys(t for op in ops for t in (*op.inputs, *op.outputs)))
 
-    def _lower(self, block: Block, ops: tuple[Op, ...], layouts: dict[str, Layout]) -> Kernel | None:
+    def _lower(
+        self, block: Block, ops: tuple[Op, ...], layouts: dict[str, Layout]
+    ) -> Kernel | None:
         if self.kinds.get(block.name) != "plain":
             try:
                 kernel = lower_block(block.name, ops, self.graph, layouts, self.device)
@@ -154,9 +158,10 @@ class _Emitter:
         """Emit the call of a kernel."""
         name = self._function(kernel)
         self.kernel_of[kernel.name] = name
-        types = [relax.TensorType(layout.shape(self.graph.tensors[t].dims),
-                                  self.graph.tensors[t].dtype)
-                 for t, layout in zip(kernel.outputs, kernel.layouts)]
+        types = [
+            relax.TensorType(layout.shape(self.graph.tensors[t].dims), self.graph.tensors[t].dtype)
+            for t, layout in zip(kernel.outputs, kernel.layouts)
+        ]
 
         def call() -> Any:
             args = [self._argument(s) for s in kernel.inputs]

@@ -35,8 +35,13 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     def expr(body: Body, i: Index) -> Any:
         lead, row, block, lane, depth = i[:-4], i[-4], i[-3], i[-2], i[-1]
         x = body.read(a, (*broadcast(lead, a.shape[:-2]), row, depth))
-        w = packed(*broadcast(lead, batch), body.simplify(block // v), depth,
-                   body.simplify(block % v), lane)
+        w = packed(
+            *broadcast(lead, batch),
+            body.simplify(block // v),
+            depth,
+            body.simplify(block % v),
+            lane,
+        )
         return x * w
 
     blocks = -(-n // lanes)
@@ -53,8 +58,9 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     return out
 
 
-def _columns(op: Op, b: Value, graph: Graph, lanes: int,
-             stages: Stages) -> tuple[Any, int, tuple[int, ...]]:
+def _columns(
+    op: Op, b: Value, graph: Graph, lanes: int, stages: Stages
+) -> tuple[Any, int, tuple[int, ...]]:
     """The right operand packed, the vectors side by side in a tile, and its batch dimensions."""
     k, n = b.shape[-2:]
     blocks = -(-n // lanes)
@@ -67,8 +73,11 @@ def _columns(op: Op, b: Value, graph: Graph, lanes: int,
 
     def expr(body: Body, i: Index) -> Any:
         col = (i[-4] * v + i[-2]) * lanes + i[-1]
-        return body.where(col < n, lambda: body.read(b, (*i[:-4], i[-3], body.simplify(col))),
-                          lambda: tirx.const(0, b.dtype))
+        return body.where(
+            col < n,
+            lambda: body.read(b, (*i[:-4], i[-3], body.simplify(col))),
+            lambda: tirx.const(0, b.dtype),
+        )
 
     return compute(stages.name("pack"), shape, expr), v, batch
 

@@ -75,8 +75,14 @@ def reshape(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
 
     push = source.push
     forward = push and (lambda body, i: regroup(source.shape, shape, push(body, i), body))
-    return Value(shape, source.dtype, at, resident=source.resident, push=forward or None,
-                 moved=source.moved or shape != source.shape)
+    return Value(
+        shape,
+        source.dtype,
+        at,
+        resident=source.resident,
+        push=forward or None,
+        moved=source.moved or shape != source.shape,
+    )
 
 
 def permute(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
@@ -92,17 +98,22 @@ def permute(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
         moved = push(body, i)
         return tuple(moved[a % rank] for a in axes)
 
-    return Value(shape, source.dtype,
-                 lambda body, index: body.read(source, tuple(index[b] for b in back)),
-                 resident=source.resident, push=forward if push else None,
-                 moved=True)
+    return Value(
+        shape,
+        source.dtype,
+        lambda body, index: body.read(source, tuple(index[b] for b in back)),
+        resident=source.resident,
+        push=forward if push else None,
+        moved=True,
+    )
 
 
 def expand(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
     """broadcast_to(x, shape)."""
     source = inputs[0]
-    return Value(shape, source.dtype,
-                 lambda body, index: body.read(source, broadcast(index, source.shape)))
+    return Value(
+        shape, source.dtype, lambda body, index: body.read(source, broadcast(index, source.shape))
+    )
 
 
 def concat(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
@@ -115,8 +126,9 @@ def concat(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
         if k == len(inputs) - 1:
             return body.read(part, place)
         end = start + part.shape[axis]
-        return body.where(index[axis] < end, lambda: body.read(part, place),
-                          lambda: pick(body, index, k + 1, end))
+        return body.where(
+            index[axis] < end, lambda: body.read(part, place), lambda: pick(body, index, k + 1, end)
+        )
 
     return Value(shape, inputs[0].dtype, lambda body, index: pick(body, index, 0, 0))
 
@@ -130,8 +142,11 @@ def stack(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
         if k == len(inputs) - 1:
             return body.read(inputs[k], place)
         here = index[axis]
-        return body.where(tirx.EQ(here, k) if not isinstance(here, int) else here == k,
-                          lambda: body.read(inputs[k], place), lambda: pick(body, index, k + 1))
+        return body.where(
+            tirx.EQ(here, k) if not isinstance(here, int) else here == k,
+            lambda: body.read(inputs[k], place),
+            lambda: pick(body, index, k + 1),
+        )
 
     return Value(shape, inputs[0].dtype, lambda body, index: pick(body, index, 0))
 
@@ -155,8 +170,10 @@ def strided_slice(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Val
         step[a % rank] = s
 
     def at(body: Body, index: Index) -> Any:
-        place = tuple(i if s == 0 and k == 1 else body.simplify(i * k + s)
-                      for i, s, k in zip(index, start, step))
+        place = tuple(
+            i if s == 0 and k == 1 else body.simplify(i * k + s)
+            for i, s, k in zip(index, start, step)
+        )
         return body.read(source, place)
 
     return Value(shape, source.dtype, at)
@@ -195,10 +212,11 @@ def tile(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value:
     source = inputs[0]
 
     def at(body: Body, index: Index) -> Any:
-        tail = index[len(index) - len(source.shape):]
-        dims = shape[len(shape) - len(source.shape):]
-        place = tuple(i if n == m else body.simplify(i % n)
-                      for i, n, m in zip(tail, source.shape, dims))
+        tail = index[len(index) - len(source.shape) :]
+        dims = shape[len(shape) - len(source.shape) :]
+        place = tuple(
+            i if n == m else body.simplify(i % n) for i, n, m in zip(tail, source.shape, dims)
+        )
         return body.read(source, place)
 
     return Value(shape, source.dtype, at)
@@ -274,8 +292,12 @@ def _both(a: Any, b: Any) -> Any:
 def upsample(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
     """image.resize2d(x, size) to the nearest neighbour by whole factors: out[i] = x[i // factor]."""
     source = inputs[0]
-    form = (op.attr("layout"), op.attr("method"), op.attr("coordinate_transformation_mode"),
-            op.attr("rounding_method"))
+    form = (
+        op.attr("layout"),
+        op.attr("method"),
+        op.attr("coordinate_transformation_mode"),
+        op.attr("rounding_method"),
+    )
     if form != ("NCHW", "nearest_neighbor", "asymmetric", "floor"):
         return None
     if any(n % m for n, m in zip(shape, source.shape)):
@@ -283,8 +305,9 @@ def upsample(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | 
     factors = tuple(n // m for n, m in zip(shape, source.shape))
 
     def at(body: Body, index: Index) -> Any:
-        return body.read(source, tuple(i if f == 1 else body.simplify(i // f)
-                                       for i, f in zip(index, factors)))
+        return body.read(
+            source, tuple(i if f == 1 else body.simplify(i // f) for i, f in zip(index, factors))
+        )
 
     return Value(shape, source.dtype, at, layout=source.layout)
 
@@ -296,8 +319,9 @@ def pixel_shuffle(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Val
     def at(body: Body, index: Index) -> Any:
         *lead, c, h, w = index
         channel = (c * r + h % r) * r + w % r
-        return body.read(source, (*lead, body.simplify(channel), body.simplify(h // r),
-                                  body.simplify(w // r)))
+        return body.read(
+            source, (*lead, body.simplify(channel), body.simplify(h // r), body.simplify(w // r))
+        )
 
     return Value(shape, source.dtype, at)
 

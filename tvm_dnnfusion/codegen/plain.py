@@ -43,9 +43,18 @@ def lower_plain(name: str, ops: tuple[Op, ...], graph: Graph) -> Kernel:
     func = _fuse(name, legal)
     func = func.with_attr("global_symbol", name).with_attr("tirx.noalias", True)
     func = func.with_attr("dnnfusion.kind", "plain")
-    func = func.with_attr("dnnfusion.origins", list(dict.fromkeys(o for op in ops for o in op.origins)))
-    return Kernel(name, func, sub.inputs, sub.outputs, (PLAIN,) * len(sub.outputs), "plain",
-                  tuple(op.name for op in ops))
+    func = func.with_attr(
+        "dnnfusion.origins", list(dict.fromkeys(o for op in ops for o in op.origins))
+    )
+    return Kernel(
+        name,
+        func,
+        sub.inputs,
+        sub.outputs,
+        (PLAIN,) * len(sub.outputs),
+        "plain",
+        tuple(op.name for op in ops),
+    )
 
 
 def _fuse(name: str, legal: tvm.IRModule) -> Any:
@@ -87,7 +96,16 @@ def recomputed_regions(func: Any) -> Any:
         if block.init is not None:
             written = {w.source for w in writes}
             reads = [r for r in reads if r.source not in written]
-        return SBlock(block.iter_vars, reads, writes, block.name_hint, block.body, block.init,
-                      block.alloc_buffers, block.match_buffers, block.annotations)
+        return SBlock(
+            block.iter_vars,
+            reads,
+            writes,
+            block.name_hint,
+            block.body,
+            block.init,
+            block.alloc_buffers,
+            block.match_buffers,
+            block.annotations,
+        )
 
     return func.with_body(tvm_ffi.structural_map(func.body, [(SBlock, fix)]))

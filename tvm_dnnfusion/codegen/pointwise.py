@@ -65,8 +65,23 @@ UNARY: Mapping[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 # Kinds whose expression mentions its operand more than once: it is bound to a variable first.
-REPEATS = frozenset({"square", "erf", "tanh", "nn.silu", "nn.gelu", "nn.gelu_tanh", "nn.selu", "sign",
-                     "nn.softplus", "nn.leakyrelu", "nn.prelu", "floor_mod", "log_add_exp"})
+REPEATS = frozenset(
+    {
+        "square",
+        "erf",
+        "tanh",
+        "nn.silu",
+        "nn.gelu",
+        "nn.gelu_tanh",
+        "nn.selu",
+        "sign",
+        "nn.softplus",
+        "nn.leakyrelu",
+        "nn.prelu",
+        "floor_mod",
+        "log_add_exp",
+    }
+)
 
 
 def _is_int(x: Any) -> bool:
@@ -112,13 +127,14 @@ def broadcast(index: Index, shape: tuple[int, ...]) -> Index:
     """The index into an operand of `shape` for an index of the (broadcast) result."""
     if len(shape) == 0:
         return ()
-    tail = index[len(index) - len(shape):]
+    tail = index[len(index) - len(shape) :]
     # identity is kept where nothing is broadcast, so that reads are recognised as equal
     return tuple(0 if n == 1 else i for i, n in zip(tail, shape))
 
 
-def elementwise(op: Op, fn: Callable[..., Any], inputs: list[Value], shape: tuple[int, ...],
-                dtype: str) -> Value:
+def elementwise(
+    op: Op, fn: Callable[..., Any], inputs: list[Value], shape: tuple[int, ...], dtype: str
+) -> Value:
     """A value that applies `fn` to the elements of broadcast operands."""
 
     def at(body: Body, index: Index) -> Any:
@@ -130,8 +146,14 @@ def elementwise(op: Op, fn: Callable[..., Any], inputs: list[Value], shape: tupl
     main = next((v for v in inputs if v.push and v.shape == shape), None)
     same = [v for v in inputs if v.shape == shape]
     layout = next((v.layout for v in same if v.layout.blocked), PLAIN)
-    return Value(shape, dtype, at, layout=layout, push=main.push if main else None,
-                 moved=bool(main and main.moved))
+    return Value(
+        shape,
+        dtype,
+        at,
+        layout=layout,
+        push=main.push if main else None,
+        moved=bool(main and main.moved),
+    )
 
 
 def clip(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
@@ -166,8 +188,9 @@ def where(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Va
 def leaky(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:
     """leakyrelu(x; alpha)."""
     alpha = float(op.attr("alpha", 0.01))  # type: ignore[arg-type]
-    return elementwise(op, lambda x: tirx.Select(x > _c(0, x), x, x * _c(alpha, x)), inputs, shape,
-                       dtype)
+    return elementwise(
+        op, lambda x: tirx.Select(x > _c(0, x), x, x * _c(alpha, x)), inputs, shape, dtype
+    )
 
 
 def prelu(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value:

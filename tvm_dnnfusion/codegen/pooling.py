@@ -29,21 +29,27 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     stages.anchor("pool")
     x = stages.resident(x)
     layout = _layout(x)
-    stage = compute(stages.name("anchor"), layout.shape(shape),
-                    _taps(op, x, layout, rank, average), op.ints("pool_size"),
-                    te.sum if average else MAX)
+    stage = compute(
+        stages.name("anchor"),
+        layout.shape(shape),
+        _taps(op, x, layout, rank, average),
+        op.ints("pool_size"),
+        te.sum if average else MAX,
+    )
     return _result(op, stage, x, shape, layout, rank, average)
 
 
-def _result(op: Op, stage: Any, x: Value, shape: tuple[int, ...], layout: Layout, rank: int,
-            average: bool) -> Value:
+def _result(
+    op: Op, stage: Any, x: Value, shape: tuple[int, ...], layout: Layout, rank: int, average: bool
+) -> Value:
     out = load(stage, shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return _mean(op, out, x, rank) if average else out
 
 
-def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, average: bool,
-                       stages: Stages) -> Value:
+def _after_convolution(
+    op: Op, x: Value, shape: tuple[int, ...], rank: int, average: bool, stages: Stages
+) -> Value:
     """The tail of a convolution: it reads `mid`, the epilogue over all places that windows cover.
 
     `mid` holds the fold's identity where a window leaves the image, so the taps have no branch.
@@ -64,8 +70,13 @@ def _after_convolution(op: Op, x: Value, shape: tuple[int, ...], rank: int, aver
         where = tuple(o * s + k * d for o, s, k, d in zip(place[2:], stride, taps, dilation))
         return body.read(mid, (*place[:2], *where))
 
-    stage = compute(stages.name("pool"), layout.shape(shape), expr, op.ints("pool_size"),
-                    te.sum if average else MAX)
+    stage = compute(
+        stages.name("pool"),
+        layout.shape(shape),
+        expr,
+        op.ints("pool_size"),
+        te.sum if average else MAX,
+    )
     return _result(op, stage, x, shape, layout, rank, average)
 
 

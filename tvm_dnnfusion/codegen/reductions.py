@@ -35,16 +35,23 @@ _FOLD: Mapping[str, tuple[Any, Callable[[str], Any]]] = {
 
 def _axes(op: Op, rank: int) -> Dims:
     axes = op.ints("axis")
-    return tuple(sorted({a % rank for a in axes})) if op.attr("axis") is not None \
+    return (
+        tuple(sorted({a % rank for a in axes}))
+        if op.attr("axis") is not None
         else tuple(range(rank))
+    )
 
 
 def _map(values: list[Value], fn: Callable[..., Any], shape: Dims, dtype: str) -> Value:
     for v in values:
         v.readers += 1
     layout = next((v.layout for v in values if v.shape == shape), values[0].layout)
-    return Value(shape, dtype, lambda body, index: fn(
-        *(body.read(v, broadcast(index, v.shape)) for v in values)), layout=layout)
+    return Value(
+        shape,
+        dtype,
+        lambda body, index: fn(*(body.read(v, broadcast(index, v.shape)) for v in values)),
+        layout=layout,
+    )
 
 
 def _scaled(value: Value, factor: float) -> Value:
@@ -98,8 +105,9 @@ def softmax(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stag
         power = _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype)
         total = stages.reduce(power, axes, te.sum, zero)
         return _map([x, top, total], lambda a, m, s: a - m - tirx.log(s), shape, x.dtype)
-    power = stages.hold(_map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype),
-                        layout=x.layout)
+    power = stages.hold(
+        _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype), layout=x.layout
+    )
     total = stages.reduce(power, axes, te.sum, zero)
     inverse = _map([total], lambda s: tirx.const(1.0, x.dtype) / s, total.shape, x.dtype)
     held = stages.hold(inverse, "red", total.layout)
@@ -114,8 +122,12 @@ def _normalised(stages: Stages, x: Value, axes: Dims, epsilon: float, centred: b
         spread = variance(stages, x, centre, axes)
     else:
         spread = mean(stages, _map([x], lambda a: a * a, x.shape, x.dtype), axes)
-    scale = _map([spread], lambda v: tirx.const(1.0, x.dtype)
-                 / tirx.sqrt(v + tirx.const(epsilon, x.dtype)), spread.shape, x.dtype)
+    scale = _map(
+        [spread],
+        lambda v: tirx.const(1.0, x.dtype) / tirx.sqrt(v + tirx.const(epsilon, x.dtype)),
+        spread.shape,
+        x.dtype,
+    )
     held = stages.hold(scale, "red", _row_layout(x, axes))
     if centre is None:
         return _map([x, held], lambda a, r: a * r, x.shape, x.dtype)
@@ -170,8 +182,9 @@ def instance_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages
     return _affine(x, gamma, beta, (channel,))
 
 
-def group_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph,
-               stages: Stages) -> Value | None:
+def group_norm(
+    op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages
+) -> Value | None:
     """group_norm(x, gamma, beta; num_groups, channel_axis, axes, epsilon), channels at axis 1."""
     channel = int(op.attr("channel_axis", 1)) % len(shape)  # type: ignore[arg-type]
     axes = tuple(a % len(shape) for a in op.ints("axes"))
@@ -180,15 +193,17 @@ def group_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph,
     groups = int(op.attr("num_groups", 1))  # type: ignore[arg-type]
     split = (shape[0], groups, shape[1] // groups, *shape[2:])
     epsilon = float(op.attr("epsilon", 1e-5))  # type: ignore[arg-type]
-    x = _normalised(stages, view(op, inputs[:1], split, graph), tuple(range(2, len(split))), epsilon,
-                    True)
+    x = _normalised(
+        stages, view(op, inputs[:1], split, graph), tuple(range(2, len(split))), epsilon, True
+    )
     gamma = inputs[1] if op.attr("scale", True) else None
     beta = inputs[2] if op.attr("center", True) else None
     return _affine(view(op, [x], shape, graph), gamma, beta, (1,))
 
 
-def adaptive_mean(op: Op, inputs: list[Value], shape: Dims, graph: Graph,
-                  stages: Stages) -> Value | None:
+def adaptive_mean(
+    op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages
+) -> Value | None:
     """nn.adaptive_avg_pool to one element per channel: the mean of each map."""
     if any(n != 1 for n in shape[2:]) or not str(op.attr("layout")).startswith("NC"):
         return None

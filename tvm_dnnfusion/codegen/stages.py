@@ -104,7 +104,7 @@ class Stages:
         extents = tuple(shape[a] for a in axes)
 
         def expr(body: Body, index: Index) -> Any:
-            place, folded = index[: -len(axes)], index[-len(axes):]
+            place, folded = index[: -len(axes)], index[-len(axes) :]
             logical = list(layout.logical(tuple(place)))
             for a, i in zip(axes, folded):
                 logical[a] = i
@@ -113,9 +113,16 @@ class Stages:
         stage = compute(self.name(role), layout.shape(kept), expr, extents, combine)
         return load(stage, kept, layout)
 
-    def _reduce_lanes(self, value: Value, axes: tuple[int, ...], kept: tuple[int, ...], lanes: int,
-                      combine: Callable[..., Any], identity: Callable[[str], Any],
-                      role: str) -> Value:
+    def _reduce_lanes(
+        self,
+        value: Value,
+        axes: tuple[int, ...],
+        kept: tuple[int, ...],
+        lanes: int,
+        combine: Callable[..., Any],
+        identity: Callable[[str], Any],
+        role: str,
+    ) -> Value:
         n = value.shape[-1]
         chunks = -(-n // lanes)
         others = tuple(a for a in axes if a != len(value.shape) - 1)
@@ -129,12 +136,12 @@ class Stages:
             place[-1] = k
             if n % lanes == 0:
                 return body.read(value, tuple(place))
-            return body.where(k < n, lambda: body.read(value, tuple(place)),
-                              lambda: identity(value.dtype))
+            return body.where(
+                k < n, lambda: body.read(value, tuple(place)), lambda: identity(value.dtype)
+            )
 
         part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
-        stage = compute(self.name(role), kept,
-                        lambda body, index: part(*index), (lanes,), combine)
+        stage = compute(self.name(role), kept, lambda body, index: part(*index), (lanes,), combine)
         return load(stage, kept)
 
 

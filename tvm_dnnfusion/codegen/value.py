@@ -46,7 +46,11 @@ class Body:
             if key in scope:
                 return scope[key]
         expr = value.at(self, index)
-        if value.readers > 1 and not self.inline and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var)):
+        if (
+            value.readers > 1
+            and not self.inline
+            and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var))
+        ):
             var = tvm.tirx.Var(f"v{len(self.keep)}", value.dtype)
             self.lets[-1].append((var, expr))
             expr = var

@@ -100,8 +100,10 @@ def erf(x: Any) -> Any:
         large = _f(1.0) - tail
         signed = _let(large, lambda u: tirx.Select(v < _f(0.0), _f(0.0) - u, u))
         square = v * v
-        series = tuple(1.1283791670955126 * c for c in
-                       (1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1.0))
+        series = tuple(
+            1.1283791670955126 * c
+            for c in (1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1.0)
+        )
         small = v * _poly(square, series)
         return tirx.Select(size < _f(0.5), small, signed)
 
@@ -111,5 +113,3 @@ def erf(x: Any) -> Any:
 def dtype_of(expr: Any) -> str:
     """The dtype of a TIR expression."""
     return str(getattr(expr.ty, "dtype", expr.ty))
-
-

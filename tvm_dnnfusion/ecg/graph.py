@@ -284,8 +284,14 @@ def toposort(ops: tuple[Op, ...], available: set[str]) -> tuple[Op, ...]:
         state.setdefault(root.name, 1)
         while stack:
             op, pending = stack[-1]
-            nxt = next((producer.get(t) or _missing(op, t) for t in pending
-                        if t not in available and state.get(_name(producer, t)) != 2), None)
+            nxt = next(
+                (
+                    producer.get(t) or _missing(op, t)
+                    for t in pending
+                    if t not in available and state.get(_name(producer, t)) != 2
+                ),
+                None,
+            )
             if nxt is None:
                 stack.pop()
                 state[op.name] = 2

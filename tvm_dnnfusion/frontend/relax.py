@@ -73,10 +73,12 @@ def from_relax(mod: tvm.IRModule, function: str = "main") -> Imported:
             reader.binding(binding)
     outputs: list[str] = []
     result = reader.result(func.body.body, outputs)
-    graph = Graph(reader.tensors, tuple(reader.ops), tuple(reader.inputs), tuple(outputs),
-                  reader.constants)
-    return Imported(mod, function, graph.check(), reader.opaque, params, result,
-                    dict(func.attrs or {}))
+    graph = Graph(
+        reader.tensors, tuple(reader.ops), tuple(reader.inputs), tuple(outputs), reader.constants
+    )
+    return Imported(
+        mod, function, graph.check(), reader.opaque, params, result, dict(func.attrs or {})
+    )
 
 
 def plain(value: Any) -> Attr:
@@ -88,8 +90,11 @@ def plain(value: Any) -> Attr:
     if isinstance(value, (list, tuple)) or type(value).__name__ in ("Array", "ShapeTuple", "Shape"):
         return tuple(plain(v) for v in value)
     if type(value).__name__ in ("dtype", "DataType", "PrimType", "StringImm"):
-        return str(getattr(value, "value", value)) if type(value).__name__ == "StringImm" \
+        return (
+            str(getattr(value, "value", value))
+            if type(value).__name__ == "StringImm"
             else str(getattr(value, "dtype", value))
+        )
     raise TypeError(f"no plain form of {type(value).__name__}: {value}")
 
 
@@ -146,7 +151,11 @@ class _Reader:
             return self.constant(value)
         if isinstance(value, relax.Tuple):
             fields = [self.alias(f) for f in value.fields]
-            return None if any(f is None for f in fields) else tuple(f for f in fields if f is not None)
+            return (
+                None
+                if any(f is None for f in fields)
+                else tuple(f for f in fields if f is not None)
+            )
         if isinstance(value, relax.TupleGetItem):
             source = self.alias(value.tuple_value)
             return source[value.index] if isinstance(source, tuple) else None
@@ -167,8 +176,15 @@ class _Reader:
         origins = origins_of(value)
         if args is not None and not any(isinstance(o, tuple) for o in outputs):
             kind = value.op.name.removeprefix("relax.")
-            op = Op(name, kind, args, _flat(outputs), _attrs(value.attrs), origins,
-                    barrier=self.static_barrier(args, _flat(outputs)))
+            op = Op(
+                name,
+                kind,
+                args,
+                _flat(outputs),
+                _attrs(value.attrs),
+                origins,
+                barrier=self.static_barrier(args, _flat(outputs)),
+            )
             self.ops.append(op)
             return
         self.add_opaque(name, value, outputs, origins, cast)
@@ -182,8 +198,9 @@ class _Reader:
                 return "NOT_A_TENSOR"
         return None
 
-    def add_opaque(self, name: str, value: Any, outputs: Value, origins: tuple[str, ...],
-                   cast: Any) -> None:
+    def add_opaque(
+        self, name: str, value: Any, outputs: Value, origins: tuple[str, ...], cast: Any
+    ) -> None:
         free = tuple((v, self.env[v]) for v in relax.analysis.free_vars(value) if v in self.env)
         args = tuple(Ref(t) for _, v in free for t in _flat(v))
         used = _extents(value) if cast is None else [*_extents(value), *_extents(cast)]

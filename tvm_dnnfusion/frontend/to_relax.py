@@ -30,7 +30,7 @@ def to_relax(imported: Imported, graph: Graph) -> tvm.IRModule:
 
 
 def graph_to_relax(graph: Graph, function: str = "main") -> tvm.IRModule:
-    """A module with this graph as its only function; barriers with kept expressions cannot be in it.
+    """A module with this graph as its only function; it cannot hold kept Relax expressions.
 
     Raises GraphError naming an op whose Relax expression the graph does not hold.
     """
@@ -174,8 +174,10 @@ def call(op: Op, args: list[Any]) -> Any:
 
 # Operators whose registration in TVM 0.27 does not name their attributes' type.
 _UNREGISTERED = {
-    **dict.fromkeys(("sum", "mean", "max", "min", "prod", "variance", "std", "median"),
-                    "relax.attrs.StatisticalAttrs"),
+    **dict.fromkeys(
+        ("sum", "mean", "max", "min", "prod", "variance", "std", "median"),
+        "relax.attrs.StatisticalAttrs",
+    ),
     **dict.fromkeys(("argmax", "argmin"), "relax.attrs.ArgmaxArgminAttrs"),
     **dict.fromkeys(("tril", "triu"), "relax.attrs.TriluAttrs"),
     "matmul": "relax.attrs.MatmulAttrs",

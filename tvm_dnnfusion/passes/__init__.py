@@ -1,4 +1,4 @@
-"""TVM passes, one file each: `DNNFusionPass` and its steps, all usable in `tvm.transform.Sequential`."""
+"""TVM passes, one file each: `DNNFusionPass` and its steps, for `tvm.transform.Sequential`."""
 
 from tvm_dnnfusion.passes.classify import ClassifyPass
 from tvm_dnnfusion.passes.dnnfusion import DNNFusionPass
@@ -9,7 +9,12 @@ from tvm_dnnfusion.passes.rewrite import RewritePass
 from tvm_dnnfusion.passes.schedule import SchedulePass
 
 __all__ = [
-    "ClassifyPass", "DNNFusionPass", "LowerPass", "PlanPass", "RewritePass", "SchedulePass",
+    "ClassifyPass",
+    "DNNFusionPass",
+    "LowerPass",
+    "PlanPass",
+    "RewritePass",
+    "SchedulePass",
     "register_pipeline",
 ]
 

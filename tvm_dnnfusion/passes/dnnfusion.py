@@ -1,8 +1,8 @@
 """DNNFusionPass: the whole way as one pass of a TVM pipeline.
 
-    with tvm.target.Target({"kind": "llvm", "mcpu": "znver4"}):
-        mod = tvm.transform.Sequential([DNNFusionPass()])(mod)
-    ex = tvm.compile(mod, target)
+with tvm.target.Target({"kind": "llvm", "mcpu": "znver4"}):
+    mod = tvm.transform.Sequential([DNNFusionPass()])(mod)
+ex = tvm.compile(mod, target)
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DNNFusionPass:
     planner : "dnnfusion", "tvm" (the groups of FuseOps), "none", or an object with `plan`.
     rewrite : True, False, or RewriteOptions.
     device : a DeviceSpec or the name of one; else that of the current target; else the host.
-    profile : a profile database, or its path, that answers for the yellow cells; None: analytic estimates.
+    profile : a profile database, or its path, that answers for the yellow cells; None: estimates.
     plan : a plan to apply instead of planning: a Plan, its JSON text, or the path of its file.
     function : the Relax function.
 
@@ -40,9 +40,15 @@ class DNNFusionPass:
     that are not called from the fused one are kept.
     """
 
-    def __init__(self, planner: Any = "dnnfusion", rewrite: bool | RewriteOptions = True,
-                 device: DeviceSpec | str | None = None, profile: ProfileDB | str | Path | None = None,
-                 plan: Plan | str | Path | None = None, function: str = "main"):
+    def __init__(
+        self,
+        planner: Any = "dnnfusion",
+        rewrite: bool | RewriteOptions = True,
+        device: DeviceSpec | str | None = None,
+        profile: ProfileDB | str | Path | None = None,
+        plan: Plan | str | Path | None = None,
+        function: str = "main",
+    ):
         self.planner, self.device, self.profile, self.function = planner, device, profile, function
         self.rewriting = rewrite_options(rewrite)
         self.given = load_plan(plan)
@@ -50,8 +56,14 @@ class DNNFusionPass:
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Fuse the function."""
         device = device_for(device=self.device)
-        options = Options(self.planner, self.rewriting, device, cost_for(self.profile, device),
-                          self.given, self.function)
+        options = Options(
+            self.planner,
+            self.rewriting,
+            device,
+            cost_for(self.profile, device),
+            self.given,
+            self.function,
+        )
         fused = fuse(mod, options)
         out = fused.module.with_attr(attrs.PLAN, plan_to_json(fused.plan))
         if fused.rewriting is not None:

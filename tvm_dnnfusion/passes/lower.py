@@ -10,9 +10,9 @@ from tvm_dnnfusion.codegen.lower import lower
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import from_relax
+from tvm_dnnfusion.passes import attrs
 from tvm_dnnfusion.pipeline import device_for
 from tvm_dnnfusion.planners import check_plan, plan, plan_from_json
-from tvm_dnnfusion.passes import attrs
 
 
 @tvm.transform.module_pass(opt_level=0, name="DNNFusionLower")

@@ -1,7 +1,7 @@
 """The Relax pipeline "dnnfusion": DNNFusionPass, then what TVM needs to build for its VM.
 
-    ex = tvm.compile(mod, target, relax_pipeline="dnnfusion")
-    mod = relax.get_pipeline("dnnfusion", planner="tvm")(mod)
+ex = tvm.compile(mod, target, relax_pipeline="dnnfusion")
+mod = relax.get_pipeline("dnnfusion", planner="tvm")(mod)
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import from_relax
+from tvm_dnnfusion.passes import attrs
 from tvm_dnnfusion.pipeline import device_for
 from tvm_dnnfusion.planners import plan, plan_to_json
-from tvm_dnnfusion.passes import attrs
 
 
 @tvm.transform.module_pass(opt_level=0, name="DNNFusionPlan")
@@ -23,13 +23,22 @@ class PlanPass:
     which LowerPass refuses. Source: DNNFusion (PLDI'21), section 4.3.
     """
 
-    def __init__(self, planner: Any = "dnnfusion", device: DeviceSpec | str | None = None,
-                 cost: Cost | None = None, function: str = "main"):
+    def __init__(
+        self,
+        planner: Any = "dnnfusion",
+        device: DeviceSpec | str | None = None,
+        cost: Cost | None = None,
+        function: str = "main",
+    ):
         self.planner, self.device, self.cost, self.function = planner, device, cost, function
 
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Plan the function."""
         graph = from_relax(mod, self.function).graph
-        made = plan(extend(graph), planner=self.planner, device=device_for(device=self.device),
-                    cost=self.cost)
+        made = plan(
+            extend(graph),
+            planner=self.planner,
+            device=device_for(device=self.device),
+            cost=self.cost,
+        )
         return mod.with_attr(attrs.PLAN, plan_to_json(made))

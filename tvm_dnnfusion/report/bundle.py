@@ -91,8 +91,20 @@ def check_text(check: OutputCheck) -> str:
 
 def verification_data(verifications: Iterable[Verification]) -> list[dict[str, Any]]:
     """Verifications as JSON data."""
-    fields = ("name", "dtype", "ok", "max_abs", "max_rel", "rms_rel", "rtol", "atol", "wrong",
-              "actual", "expected", "reason")
+    fields = (
+        "name",
+        "dtype",
+        "ok",
+        "max_abs",
+        "max_rel",
+        "rms_rel",
+        "rtol",
+        "atol",
+        "wrong",
+        "actual",
+        "expected",
+        "reason",
+    )
     return [
         {
             "against": v.against,
@@ -113,8 +125,13 @@ def verification_data(verifications: Iterable[Verification]) -> list[dict[str, A
 def kernel_rows(measured: Iterable[Measured], limit: int | None = None) -> list[tuple[str, ...]]:
     """Rows of a table of kernels: name, calls, time, share, source layers."""
     rows = [
-        (k.name, f"{k.calls:g}", number_text("_us", k.us), f"{100 * k.share:.1f} %",
-         ", ".join(k.origins))
+        (
+            k.name,
+            f"{k.calls:g}",
+            number_text("_us", k.us),
+            f"{100 * k.share:.1f} %",
+            ", ".join(k.origins),
+        )
         for k in measured
     ]
     return rows if limit is None else rows[:limit]

@@ -45,8 +45,11 @@ def draw(graph: GraphSummary, plan: Plan) -> Markup:
     """The drawing as one <svg>, sized to its content; the page's script adds pan and zoom."""
     between = quotient(graph, plan)
     layout = layered([b.name for b in plan.blocks], list(between), SIZES)
-    edges = (_edge(edge, layout.edges[edge], graph, t) for edge, t in between.items()
-             if edge in layout.edges)
+    edges = (
+        _edge(edge, layout.edges[edge], graph, t)
+        for edge, t in between.items()
+        if edge in layout.edges
+    )
     nodes = (_node(graph, block, layout) for block in plan.blocks)
     body = tag("g", tag("g", *edges, class_="edges"), tag("g", *nodes), id="scene")
     return tag(
@@ -93,8 +96,14 @@ def _node(graph: GraphSummary, block: Block, layout: Layout) -> Markup:
     return tag(
         "g",
         tag("title", f"{block.name}\n{what}\n{layers}"),
-        tag("rect", x=_px(x - SIZES.node_width / 2), y=_px(y - SIZES.node_height / 2), rx=7,
-            width=_px(SIZES.node_width), height=_px(SIZES.node_height)),
+        tag(
+            "rect",
+            x=_px(x - SIZES.node_width / 2),
+            y=_px(y - SIZES.node_height / 2),
+            rx=7,
+            width=_px(SIZES.node_width),
+            height=_px(SIZES.node_height),
+        ),
         tag("text", _cut(what), x=_px(x), y=_px(y - 4), class_="what"),
         tag("text", " · ".join(facts), x=_px(x), y=_px(y + 13), class_="facts"),
         class_=f"node {block_class(graph, block)}",
@@ -134,8 +143,18 @@ def _curve(points: tuple[Point, ...]) -> str:
 
 def _arrow() -> Markup:
     head = tag("path", d="M0 0L10 5L0 10z")
-    marker = tag("marker", head, id="arrow", viewBox="0 0 10 10", refX=5, refY=5, markerWidth=9,
-                 markerHeight=9, markerUnits="userSpaceOnUse", orient="auto")
+    marker = tag(
+        "marker",
+        head,
+        id="arrow",
+        viewBox="0 0 10 10",
+        refX=5,
+        refY=5,
+        markerWidth=9,
+        markerHeight=9,
+        markerUnits="userSpaceOnUse",
+        orient="auto",
+    )
     return join(tag("defs", marker))
 
 

@@ -107,8 +107,10 @@ def _graph(data: ReportData) -> Markup:
     bar = tag("div", *legend, tag("span", class_="space"), search, *buttons, class_="toolbar")
     hint = tag("p", "Select a block to see its ops, its neighbours and the reasons.")
     panel = tag("aside", hint, id="panel")
-    return join(bar, tag("div", tag("div", draw(data.graph, data.plan), id="view"), panel,
-                         class_="graph-box"))
+    return join(
+        bar,
+        tag("div", tag("div", draw(data.graph, data.plan), id="view"), panel, class_="graph-box"),
+    )
 
 
 def _kernels(data: ReportData) -> Markup:
@@ -178,8 +180,14 @@ def _edges(data: ReportData) -> Markup:
         return tag("p", "Every edge of the graph was fused.")
     counts = Counter(d.reason for d in kept)
     chips = (
-        tag("button", f"{reason.name} ", tag("b", counts[reason]), type="button",
-            data_reason=reason.name, title=f"{reason.value}. {ADVICE[reason]}")
+        tag(
+            "button",
+            f"{reason.name} ",
+            tag("b", counts[reason]),
+            type="button",
+            data_reason=reason.name,
+            title=f"{reason.value}. {ADVICE[reason]}",
+        )
         for reason in Reason
         if counts[reason]
     )
@@ -221,8 +229,13 @@ def _rules(rules: tuple[RuleLine, ...]) -> Markup:
 
 def _checks(data: ReportData) -> Markup:
     rows = (
-        _row(c.against, c.output, tag("b", "passed" if c.passed else "FAILED"), c.detail,
-             class_="passed" if c.passed else "failed")
+        _row(
+            c.against,
+            c.output,
+            tag("b", "passed" if c.passed else "FAILED"),
+            c.detail,
+            class_="passed" if c.passed else "failed",
+        )
         for c in data.checks
     )
     return _table(("Against", "Output", "", "Difference"), rows)
@@ -242,16 +255,31 @@ def _block_data(data: ReportData) -> dict[str, Any]:
             "flops": flops_text(sum(op.flops for op in ops)),
             "out": bytes_text(block_bytes(data.graph, block)),
             "time": time_text(times[block.name].total_us) if block.name in times else "",
-            "ops": [[op.kind, op.name, ", ".join(op.origins),
-                     ", ".join(op.rules), op.why_barrier, _types(data.graph, op)] for op in ops],
+            "ops": [
+                [
+                    op.kind,
+                    op.name,
+                    ", ".join(op.origins),
+                    ", ".join(op.rules),
+                    op.why_barrier,
+                    _types(data.graph, op),
+                ]
+                for op in ops
+            ],
             "edges": [],
         }
     for d in data.plan.decisions:
         if d.fused:
             continue
-        entry = [d.producer, d.consumer, home.get(d.producer, ""), home.get(d.consumer, ""),
-                 d.reason.name, d.reason.value,
-                 ", ".join(f"{n} = {number_text(n, v)}" for n, v in d.numbers)]
+        entry = [
+            d.producer,
+            d.consumer,
+            home.get(d.producer, ""),
+            home.get(d.consumer, ""),
+            d.reason.name,
+            d.reason.value,
+            ", ".join(f"{n} = {number_text(n, v)}" for n, v in d.numbers),
+        ]
         for name in dict.fromkeys((home.get(d.producer), home.get(d.consumer))):
             if name in blocks:
                 blocks[name]["edges"].append(entry)

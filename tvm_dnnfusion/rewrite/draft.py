@@ -118,16 +118,31 @@ def fold(op: Op, tensors: Any, constants: Any) -> np.ndarray | None:
     """
     if len(op.outputs) != 1 or op.barrier or any(t not in constants for t in op.inputs):
         return None
+    if any(tensors[t].dtype not in _NUMPY_TYPES for t in (*op.inputs, op.output)):
+        return None
     out = tensors[op.output]
     room = 2 * sum(tensors[t].elements for t in op.inputs)
     if out.elements > max(FOLD_ELEMENTS, room):
         return None
-    values = {t: _double(constants[t]) for t in op.inputs}
+    exact = op.kind in _MOVES  # no arithmetic: spare the copies, weights can be large
+    values = {t: constants[t] if exact else _double(constants[t]) for t in op.inputs}
     try:
-        (data,) = evaluate_op(op, tensors, values, dtype="float64")
+        (data,) = evaluate_op(op, tensors, values, dtype="float32" if exact else "float64")
     except NotEvaluated:
         return None
-    return np.ascontiguousarray(data).astype(out.dtype).reshape(out.dims)
+    return np.ascontiguousarray(data).astype(out.dtype, copy=False).reshape(out.dims)
+
+
+_MOVES = frozenset(
+    "reshape permute_dims expand_dims squeeze flatten nn.batch_flatten concat stack strided_slice "
+    "take gather_elements gather_nd flip tile repeat broadcast_to".split()
+)
+"""Kinds that only move elements."""
+
+_NUMPY_TYPES = frozenset(
+    "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64".split()
+)
+"""Element types that numpy computes with; others (bfloat16, float8, int4) are not folded."""
 
 
 def _double(data: np.ndarray) -> np.ndarray:

@@ -82,7 +82,11 @@ def _resized(value: Any, extents: tuple[int, int]) -> Any:
         raise ValueError("the example has shapes of its own")
     if not isinstance(value, Spec):
         return value
-    shapes: dict[tuple[int, ...], tuple[int, ...]] = {(6, 8): extents, (6, 1): (extents[0], 1), (): ()}
+    shapes: dict[tuple[int, ...], tuple[int, ...]] = {
+        (6, 8): extents,
+        (6, 1): (extents[0], 1),
+        (): (),
+    }
     if value.shape not in shapes:
         raise ValueError("the example has shapes of its own")
     return replace(value, shape=shapes[value.shape])

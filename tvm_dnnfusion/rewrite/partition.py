@@ -13,12 +13,12 @@ from tvm_dnnfusion.ecg.catalog import ENTRIES
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.ecg.mapping import Property
 from tvm_dnnfusion.rewrite.pattern import nodes
-from tvm_dnnfusion.rewrite.rule import all_rules
+from tvm_dnnfusion.rewrite.rule import all_rules, registry_version
 
 
 @cache
-def _kinds(count: int) -> frozenset[str]:
-    """Kinds with properties (`count`: rules registered, for the cache)."""
+def _kinds(version: int) -> frozenset[str]:
+    """Kinds with properties (`version` of the register, for the cache)."""
     named = {
         kind
         for rule in all_rules()
@@ -32,7 +32,7 @@ def _kinds(count: int) -> frozenset[str]:
 
 def kinds_with_properties() -> frozenset[str]:
     """Kinds of op that rules of the three families may match."""
-    return _kinds(len(all_rules()))
+    return _kinds(registry_version())
 
 
 def has_properties(op: Op) -> bool:

@@ -87,8 +87,10 @@ CLASSES: dict[str, tuple[tuple[str, ...], int]] = {
 
 _ALIASES = {
     name: f"nn.{name}"
-    for name in "relu gelu gelu_tanh silu selu softmax log_softmax leakyrelu softplus pad layer_norm rms_norm "
-    "conv1d conv2d conv3d batch_norm".split()
+    for name in (
+        "relu gelu gelu_tanh silu selu softmax log_softmax leakyrelu softplus pad layer_norm "
+        "rms_norm conv1d conv2d conv3d batch_norm"
+    ).split()
 } | {
     "neg": "negative",
     "transpose": "permute_dims",

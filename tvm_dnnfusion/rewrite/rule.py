@@ -135,6 +135,7 @@ class Rule:
 
 
 _RULES: dict[str, Rule] = {}
+_CHANGES: list[str] = []
 
 
 def register_rule(rule: Rule) -> Rule:
@@ -144,18 +145,26 @@ def register_rule(rule: Rule) -> Rule:
     if rule.program is None:
         assert rule.pattern is not None and rule.target is not None  # parses both, or raises
     _RULES[rule.name] = rule
+    _CHANGES.append(rule.name)
     return rule
 
 
 def unregister_rule(name: str) -> None:
     """Remove a rule. Raises KeyError for an unknown name."""
     del _RULES[name]
+    _CHANGES.append(name)
 
 
 def all_rules() -> tuple[Rule, ...]:
     """Every registered rule, in order of registration."""
     import_module("tvm_dnnfusion.rewrite.rules")  # registers the built-in tables
     return tuple(_RULES.values())
+
+
+def registry_version() -> int:
+    """A number that changes with every registration: a key for what is derived from the rules."""
+    all_rules()
+    return len(_CHANGES)
 
 
 def rule_named(name: str) -> Rule:

@@ -77,8 +77,8 @@ def _swap(fresh: Path, target: Path, old: Path) -> None:
         os.rename(target, old)
     try:
         os.rename(fresh, target)
-    except OSError:
-        if had:
+    except BaseException:  # an interrupt too: the caller deletes `old` next
+        if had and not target.exists():
             os.rename(old, target)
         raise
 

@@ -60,8 +60,11 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
             return _done(sch, func, choice)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             reason = _line(error)
-            warnings.warn(f"kernel {name}: schedule {choice!r} failed ({reason})",
-                          ScheduleWarning, stacklevel=2)
+            warnings.warn(
+                f"kernel {name}: schedule {choice!r} failed ({reason})",
+                ScheduleWarning,
+                stacklevel=2,
+            )
     return func.with_attr("dnnfusion.schedule", "none")
 
 

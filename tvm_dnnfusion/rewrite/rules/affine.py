@@ -37,16 +37,16 @@ def _batch_norm(s: Site) -> Mapping[str, str] | Miss | None:
     beta = beta if op.attr("center") else np.zeros_like(beta)
     scale = gamma / np.sqrt(var + float(op.attr("epsilon")))  # type: ignore[arg-type]
     shift = beta - mean * scale
-    record = work.tensors[op.inputs[0]]
-    rank = len(record.dims)
+    dtype = work.constants[op.inputs[1]].dtype
+    rank = len(work.tensors[op.inputs[0]].dims)
     axis = int(op.attr("axis", 1)) % rank  # type: ignore[arg-type]
     shape = (-1,) + (1,) * (rank - axis - 1)
     out = s.draft.op(
         "multiply",
         op.inputs[0],
-        s.draft.constant("scale", scale.reshape(shape).astype(record.dtype)),
+        s.draft.constant("scale", scale.reshape(shape).astype(dtype)),
     )
-    shifted = s.draft.constant("shift", shift.reshape(shape).astype(record.dtype))
+    shifted = s.draft.constant("shift", shift.reshape(shape).astype(dtype))
     return {op.outputs[0]: s.draft.op("add", out, shifted)}
 
 

@@ -21,7 +21,7 @@ from tvm_dnnfusion.rewrite.work import key_of
 
 
 def _fold(s: Site) -> Mapping[str, str] | Miss | None:
-    if not s.root.inputs or any(t not in s.work.constants for t in s.root.inputs):
+    if any(t not in s.work.constants for t in s.root.inputs):
         return None
     if len(s.root.outputs) > 1:
         return _fold_split(s)

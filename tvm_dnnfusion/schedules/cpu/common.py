@@ -53,12 +53,14 @@ class Kernel:
 
     def reduction(self, block: str) -> int:
         """How many of the block's own axes are folded."""
-        return sum(int(iv.iter_type) == 2 for iv in self.sch.get(self.sch.get_sblock(block)).iter_vars)
+        return sum(
+            int(iv.iter_type) == 2 for iv in self.sch.get(self.sch.get_sblock(block)).iter_vars
+        )
 
     def spatial(self, block: str) -> tuple[list[Any], list[Any]]:
         """The loops of a root stage as (spatial, folded)."""
         loops, n = self.loops(block), self.reduction(block)
-        return (loops[: len(loops) - n], loops[len(loops) - n:]) if n else (loops, [])
+        return (loops[: len(loops) - n], loops[len(loops) - n :]) if n else (loops, [])
 
     def lanes(self) -> int:
         """Lanes of float32."""
@@ -74,8 +76,10 @@ class Kernel:
     def innermost(self, block: str, under: Any) -> Any | None:
         """The innermost loop of a block below a loop, or None if it has none there."""
         loops = self.loops(block)
-        depth = next((i for i, x in enumerate(loops) if self.sch.get(x).same_as(self.sch.get(under))),
-                     len(loops) - 1)
+        depth = next(
+            (i for i, x in enumerate(loops) if self.sch.get(x).same_as(self.sch.get(under))),
+            len(loops) - 1,
+        )
         return loops[-1] if depth < len(loops) - 1 else None
 
     def vectorize(self, loop: Any) -> None:

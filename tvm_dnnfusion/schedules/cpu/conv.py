@@ -21,6 +21,7 @@ from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
+
 def conv_block(k: Kernel) -> None:
     """A convolution with its epilogue; padding and prologue are stages of their own."""
     for name in k.names("pad", "pack"):
@@ -39,8 +40,12 @@ def conv_block(k: Kernel) -> None:
 
 def _follows(extents: list[int], anchor: list[int]) -> bool:
     """Whether an output has the anchor's axes; the anchor may compute some columns more."""
-    return len(extents) == len(anchor) and extents[:-2] == anchor[:-2] \
-        and extents[-1] == anchor[-1] and extents[-2] <= anchor[-2] <= extents[-2] * 9 // 8
+    return (
+        len(extents) == len(anchor)
+        and extents[:-2] == anchor[:-2]
+        and extents[-1] == anchor[-1]
+        and extents[-2] <= anchor[-2] <= extents[-2] * 9 // 8
+    )
 
 
 def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
@@ -75,8 +80,15 @@ def tile_shape(place: list[int], limit: int) -> list[int]:
     return out
 
 
-def _register_tile(k: Kernel, anchor: str, outs: list[str], at: Any, folded: list[Any],
-                   tile: tuple[Any, ...], local: bool) -> None:
+def _register_tile(
+    k: Kernel,
+    anchor: str,
+    outs: list[str],
+    at: Any,
+    folded: list[Any],
+    tile: tuple[Any, ...],
+    local: bool,
+) -> None:
     *places, cbi, lane = tile
     if local:
         k.sch.set_scope(anchor, 0, "local")
@@ -102,7 +114,9 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     work = product([k.extent(x) for x in (*spatial, *taps)])
     columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
     lead = spatial[: len(spatial) - 1 - len(tile)]
-    width = tile_of(k.extent(columns), tile_limit(k.device, 1) // 2) if blocked else k.extent(columns)
+    width = (
+        tile_of(k.extent(columns), tile_limit(k.device, 1) // 2) if blocked else k.extent(columns)
+    )
     wo, wi = k.sch.split(columns, [None, width])
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
     k.parallel(lead, work)

@@ -60,7 +60,9 @@ def _one_after_the_other(k: Kernel, anchor: str, mid: str, pool: str, outs: list
 def _strip(k: Kernel, height: int, blocks: int) -> int:
     """Rows of pooled output per strip: long strips recompute less, but every core needs work."""
     wanted = 1 if blocks >= 4 * k.device.cores else -(-4 * k.device.cores // blocks)
-    good = [s for s in range(1, height + 1) if height % s == 0 and height // s >= min(wanted, height)]
+    good = [
+        s for s in range(1, height + 1) if height % s == 0 and height // s >= min(wanted, height)
+    ]
     return max(good)
 
 
@@ -75,8 +77,8 @@ def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     k.vectorize(lane)
     k.sch.set_scope(anchor, 0, "local")
     loops, count = k.loops(anchor), k.reduction(anchor)
-    folded = loops[len(loops) - count:]
-    _, a_cb, *a_place, a_lane = loops[len(loops) - count - rank: len(loops) - count]
+    folded = loops[len(loops) - count :]
+    _, a_cb, *a_place, a_lane = loops[len(loops) - count - rank : len(loops) - count]
     k.sch.reorder(*folded, *a_place, a_cb, a_lane)
     k.sch.vectorize(a_lane)
     k.unroll(*a_place, a_cb)

@@ -1,7 +1,8 @@
 """Blocks without a heavy op: every output in one pass over its memory.
 
     for i in range(n): for j in range(64): out[i, j] = f(...)
-->  for i in parallel(n): for jo in range(4): for ji in vectorized(16): out[i, jo * 16 + ji] = f(...)
+->  for i in parallel(n):
+      for jo in range(4): for ji in vectorized(16): out[i, jo * 16 + ji] = f(...)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The schedule that fits every kernel: inline what can be, then each stage in parallel and vectors."""
+"""The schedule that fits every kernel: inline what can be, then vectors, and rows in parallel."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def _inner(k: Kernel, name: str, depth: int) -> None:
     if folded_count == 0:
         k.vectorize(loops[-1])
         return
-    spatial, folded = loops[: len(loops) - folded_count], loops[len(loops) - folded_count:]
+    spatial, folded = loops[: len(loops) - folded_count], loops[len(loops) - folded_count :]
     if spatial and k.extent(spatial[-1]) in (4, 8, 16):
         k.sch.reorder(*folded, spatial[-1])
         k.sch.vectorize(spatial[-1])
