@@ -19,6 +19,7 @@ from tvm_dnnfusion.codegen.stages import Packed
 from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.builder import GraphBuilder
+from tvm_dnnfusion.ecg.evaluate import evaluate
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.frontend.to_relax import graph_to_relax
 from tvm_dnnfusion.schedules.dispatch import ScheduleWarning, schedule_kernel
@@ -123,7 +124,7 @@ def run_kernel(func: Any, kernel: Kernel, graph: Graph, feed: Mapping[str, Array
         record = graph.tensors[name]
         fill = np.nan if "float" in record.dtype else 1 if record.dtype == "bool" else 99
         outs.append(np.full(layout.shape(record.dims), fill, record.dtype))
-    tensors = [tvm.runtime.tensor(np.ascontiguousarray(a)) for a in (*args, *outs)]
+    tensors = [tvm.runtime.tensor(np.asarray(a, order="C")) for a in (*args, *outs)]
     target = tvm.target.Target(target_dict(host()))
     tvm.compile(tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")}), target)[
         "kernel"](*tensors)  # fmt: skip
@@ -147,6 +148,15 @@ def check_block(graph: Graph, kind: str, layouts: Mapping[str, Layout] | None = 
         for name, value in zip(kernel.outputs, found, strict=True):
             np.testing.assert_allclose(value, wanted[name], rtol=rtol, atol=atol, err_msg=name)
     return func
+
+
+def check_against_double(graph: Graph, rtol: float = 1e-5, atol: float = 1e-5) -> None:
+    """Compare the graph as one scheduled block with the interpreter in float64."""
+    kernel, feed = lowered(graph), feed_of(graph)
+    wanted = evaluate(graph, feed, "float64")
+    found = run_kernel(scheduled(kernel), kernel, graph, feed)
+    for name, value in zip(kernel.outputs, found, strict=True):
+        np.testing.assert_allclose(value, wanted[name], rtol=rtol, atol=atol, err_msg=name)
 
 
 def sblocks(func: Any) -> list[Any]:

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from tests.helpers import DEVICE, NARROW, block_names, buffers, built, check_block, lowered, weights
+from tests.helpers import (
+    DEVICE,
+    NARROW,
+    block_names,
+    buffers,
+    built,
+    check_block,
+    lowered,
+    weights,
+)
+from tvm_dnnfusion.codegen.convolution import pack
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
 
@@ -70,3 +80,112 @@ def test_convolution_with_bias_and_relu(name):
 
     func = check_block(built(make), "dwconv" if is_depthwise(case) else "conv")
     assert "anchor0_update" in block_names(func)
+
+
+@pytest.mark.parametrize("name", ["3x3", "17 channels out", "small groups", "depthwise", "3-D"])
+def test_weights_that_are_not_constant_are_packed_by_the_kernel(name):
+    case = CASES[name]
+    graph = built(lambda b: conv(b, image(b, case), **case, constant=False))
+    func = check_block(graph, "dwconv" if is_depthwise(case) else "conv")
+    assert "pack0" in block_names(func)
+    assert lowered(graph).inputs == ("x", "weight")
+
+
+@pytest.mark.parametrize("name", ["3x3", "odd channels", "three vectors", "depthwise"])
+def test_constant_weights_are_packed_at_compile_time(name):
+    case = CASES[name]
+    kernel = lowered(built(lambda b: conv(b, image(b, case), **case)))
+    (packed,) = (s for s in kernel.inputs if isinstance(s, Packed))
+    assert not any(n.startswith("pack") for n in block_names(kernel.func))
+    assert packed.data.flags.c_contiguous
+    lanes = DEVICE.lanes()
+    if not is_depthwise(case):
+        assert packed.data.shape[-1] == lanes
+        assert packed.data.shape[0] * packed.data.shape[-2] == -(-case["out"] // lanes)
+
+
+def test_packing_against_its_formula():
+    rng = np.random.default_rng(0)
+    groups, per_group, lanes, inner, v = 2, 20, 8, 3, 3
+    data = rng.uniform(-1, 1, (groups * per_group, 6, 2, 1)).astype("float32")
+    packed = pack(data, groups, lanes, inner, v)
+    assert packed.shape == (groups * 3 // v, 2, 2, 1, inner, v, lanes)
+    for group, out, c, tap in np.ndindex(groups, per_group, 6, 2):
+        block = group * 3 + out // lanes
+        place = (block // v, c // inner, tap, 0, c % inner, block % v, out % lanes)
+        assert packed[place] == data[group * per_group + out, c, tap, 0]
+    assert np.count_nonzero(packed) == data.size  # what pads the last block of a group is zero
+
+
+@pytest.mark.parametrize("name", ["3x3", "17 channels out", "three vectors", "depthwise", "1-D"])
+def test_other_vector_widths(name):
+    case = CASES[name]
+    graph = built(lambda b: b.op("nn.relu", conv(b, image(b, case), **case)))
+    check_block(graph, "dwconv" if is_depthwise(case) else "conv", device=NARROW)
+
+
+BLOCKED = {
+    "in and out": (True, True), "in": (True, False), "out": (False, True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("where", BLOCKED)
+@pytest.mark.parametrize("name", ["3x3", "stride 2", "grouped", "depthwise"])
+def test_blocked_layouts(name, where):
+    case = CASES[name]
+    graph = built(lambda b: b.op("nn.relu", conv(b, image(b, case), **case)))
+    reads, writes = BLOCKED[where]
+    layouts = {t: Layout(1, 16) for t, on in (("x", reads), (graph.outputs[0], writes)) if on}
+    func = check_block(graph, "dwconv" if is_depthwise(case) else "conv", layouts)
+    if writes:  # the tile goes from the registers to where it belongs
+        assert not any(scope == "global" for n, (_, scope) in buffers(func).items() if n != "pad0")
+
+
+TRANSPOSED = {
+    "stride 1": dict(size=(5, 6), channels=8, out=16, kernel=(3, 3)),
+    "stride 2": dict(size=(5, 5), channels=16, out=16, kernel=(2, 2), strides=2),
+    "padding": dict(size=(5, 5), channels=6, out=7, kernel=(4, 4), strides=2, padding=1),
+    "output padding": dict(size=(4, 4), channels=4, out=8, kernel=(3, 3), strides=2, padding=1,
+                           output_padding=1),
+    "dilated": dict(size=(6, 6), channels=4, out=8, kernel=(3, 3), dilation=2),
+    "1-D": dict(size=(9,), channels=8, out=16, kernel=(4,), strides=3),
+    "3-D": dict(size=(3, 4, 3), channels=4, out=8, kernel=(2, 2, 2), strides=2),
+}  # fmt: skip
+
+
+def transposed(b, size, channels, out, kernel, padding=0, strides=1, dilation=1,
+               output_padding=0, groups=1, constant=True):  # fmt: skip
+    rank, shape = len(size), (channels, out // groups, *kernel)
+    w = weights(b, *shape) if constant else b.input("weight", shape)
+    return b.op(f"nn.conv{rank}d_transpose", b.input("x", (1, channels, *size)), w,
+                strides=wide(strides, rank), padding=wide(padding, rank) * 2, groups=groups,
+                dilation=wide(dilation, rank), output_padding=wide(output_padding, rank))  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TRANSPOSED)
+def test_transposed_convolution(name):
+    graph = built(lambda b: b.op("nn.relu", transposed(b, **TRANSPOSED[name])))
+    check_block(graph, "conv")
+
+
+@pytest.mark.parametrize("options", [{"groups": 2}, {"constant": False}])
+def test_transposed_convolutions_without_a_template_say_so(options):
+    case = {**TRANSPOSED["stride 1"], **options}
+    with pytest.raises(NotLowerable, match="conv2d_transpose with groups or with weights that are"):
+        lowered(built(lambda b: transposed(b, **case)))
+
+
+def test_two_convolutions_do_not_fit_one_kernel():
+    case = dict(CASES["3x3"], channels=16, out=16)
+    graph = built(lambda b: conv(b, conv(b, image(b, case), **case), **case))
+    with pytest.raises(NotLowerable, match="a second heavy op"):
+        lowered(graph)
+
+
+def test_channels_last_has_no_template():
+    def make(b):
+        x, w = b.input("x", (1, 6, 6, 8)), weights(b, 16, 8, 3, 3)
+        return b.op("nn.conv2d", x, w, data_layout="NHWC")
+
+    with pytest.raises(NotLowerable, match=r"nn.conv2d in layout NHWC"):
+        lowered(built(make))

@@ -207,16 +207,14 @@ def _factors(m: Maker, count: int) -> tuple[int, ...]:
 def shuffle(m: Maker) -> None:
     x = m.operand()
     shape = m.shape(x)
-    kind = m.c.pick(("permute", "permute", "flip", "pixel"))
+    kind = m.c.pick(("permute", "permute", "flip"))
     if kind == "permute":
         left, axes = list(range(len(shape))), []
         while left:
             axes.append(left.pop(m.c.number(0, len(left) - 1)))
         m.add("permute_dims", x, axes=tuple(axes), exact=True)
-    elif kind == "flip":
+    else:
         m.add("flip", x, axis=m.axis(x), exact=True)
-    elif len(shape) == 4 and shape[1] % 4 == 0:
-        m.add("nn.pixel_shuffle", x, upscale_factor=2, exact=True)
 
 
 def joined(m: Maker) -> None:

@@ -15,6 +15,7 @@ import tvm
 from tvm import s_tir, te, tirx
 
 from tvm_dnnfusion.codegen import (
+    attention,
     convolution,
     creation,
     matmul,
@@ -38,6 +39,7 @@ KINDS = (
     | frozenset(convolution.KINDS)
     | frozenset(pooling.KINDS)
     | frozenset(matmul.KINDS)
+    | frozenset(attention.KINDS)
 )
 
 # A constant of at most this many elements that are all equal becomes an immediate.
@@ -180,6 +182,8 @@ class _Lowering:
             out = pooling.pooling(op, inputs, self.graph, self.stages)
         elif op.kind in matmul.KINDS:
             out = matmul.matmul(op, inputs, self.graph, self.stages)
+        elif op.kind in attention.KINDS:
+            out = attention.attention(op, inputs, self.graph, self.stages)
         else:
             out = pointwise.emit(op, inputs, shapes[0], dtype)
         if out is None:

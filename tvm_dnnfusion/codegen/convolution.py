@@ -1,6 +1,6 @@
 """Convolutions as anchors: 1-D, 2-D and 3-D, grouped, depthwise, transposed.
 
-The stage `anchor` has the shape of the register tiles that the schedules cut: [N, C/f, *spatial, f],
+The stage `anchor` has the shape of the register tiles that schedules cut: [N, C/f, *spatial, f],
 f lanes of output channels innermost, so that a tile is `f` channels wide and some columns long, and
 every multiplication is a broadcast of one input element by a vector of packed weights. Weights
 that are constants are packed at compile time; others by a stage of the kernel.
@@ -27,7 +27,7 @@ PLAIN_LAYOUTS = {"NCW", "NCHW", "NCDHW"}
 
 @dataclass(frozen=True, slots=True)
 class ConvShape:
-    """The sizes of a convolution: [N, C, *in_size] * [O, C/groups, *kernel] -> [N, O, *out_size]."""
+    """The sizes of a convolution: [N, C, *in_size], [O, C/groups, *kernel] -> [N, O, *out_size]."""
 
     batch: int
     channels: int
@@ -209,7 +209,7 @@ def _window(
 def _weights(
     sizes: ConvShape, weight: Value, data: np.ndarray | None, lanes: int, inner: int, stages: Stages
 ) -> tuple[Any, int, int]:
-    """Packed weights [G * ceil(O/G/f) / v, C/inner, *kernel, inner, v, f], and blocks a group, v."""
+    """Packed weights [G * ceil(O/G/f) / v, C/inner, *kernel, inner, v, f], blocks a group, v."""
     per_group = sizes.out_channels // sizes.groups
     blocks = -(-per_group // lanes)
     v = vectors_of(blocks)
@@ -240,7 +240,7 @@ def _weights(
 
 
 def pack(data: np.ndarray, groups: int, lanes: int, inner: int, v: int) -> np.ndarray:
-    """[O, C, *k] -> [blocks / v, C/inner, *k, inner, v, lanes], output channels padded with zeros."""
+    """[O, C, *k] -> [blocks / v, C/inner, *k, inner, v, lanes], channels padded with zeros."""
     out, ic = data.shape[:2]
     per_group = out // groups
     blocks = -(-per_group // lanes)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tvm_dnnfusion.codegen import convolution, matmul, pooling, reductions
+from tvm_dnnfusion.codegen import attention, convolution, matmul, pooling, reductions
 from tvm_dnnfusion.codegen.block import escaping
 from tvm_dnnfusion.codegen.convolution import channel_block
 from tvm_dnnfusion.codegen.layout import Layout
@@ -18,7 +18,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 _HEAVY = frozenset(convolution.KINDS) | frozenset(pooling.KINDS)
-_ROWS = frozenset(matmul.KINDS) | frozenset(reductions.KINDS)
+_ROWS = frozenset(matmul.KINDS) | frozenset(attention.KINDS) | frozenset(reductions.KINDS)
 
 
 def assign_layouts(

@@ -290,7 +290,7 @@ def _both(a: Any, b: Any) -> Any:
 
 
 def upsample(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
-    """image.resize2d(x, size) to the nearest neighbour by whole factors: out[i] = x[i // factor]."""
+    """image.resize2d(x, size) to the nearest neighbour by whole factors f: out[i] = x[i // f]."""
     source = inputs[0]
     form = (
         op.attr("layout"),

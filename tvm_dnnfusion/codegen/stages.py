@@ -91,7 +91,7 @@ class Stages:
         """Fold axes of a value: [.., n, ..] -> [.., 1, ..], as one stage or two.
 
         Where the innermost axis is folded, lane-wise partial results come first, so that the loop
-        over it is a vector loop: part[r, l] = fold_k x[r, k * lanes + l]; red[r] = fold_l part[r, l].
+        over it is a vector loop: part[r, l] = fold_k x[r, k * f + l], red[r] = fold_l part[r, l].
         """
         if self.kind == "map":
             self.kind = "rows"

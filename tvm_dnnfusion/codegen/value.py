@@ -1,6 +1,6 @@
 """Values inside a block, as functions from a logical index to an expression.
 
-Fused code generation (DNNFusion, PLDI'21, section 4.4) as one idea: an op does not make a buffer, it
+Fused code generation (DNNFusion, PLDI'21, section 4.4) as one idea: an op makes no buffer, it
 makes a `Value` that can be asked for the element at an index. A chain of One-to-One, Reorganize,
 Shuffle and One-to-Many ops is then a composition of functions, and the index maps of Reorganize and
 Shuffle vanish into the indices at the loads. The common sub-trees of the paper's data-flow tree are
@@ -94,7 +94,7 @@ class Body:
             return expr  # it holds a load, which the analyzer cannot hash
 
     def where(self, condition: Any, then: Callable[[], Any], other: Callable[[], Any]) -> Any:
-        """`then()` where the condition holds, else `other()`; each is only evaluated in its case."""
+        """`then()` where the condition holds, else `other()`; each only evaluated in its case."""
         cond = self.analyzer.simplify(condition) if not isinstance(condition, bool) else condition
         if isinstance(cond, (bool, tirx.IntImm)):
             return then() if bool(cond) else other()

@@ -162,8 +162,8 @@ OWN_KERNEL = frozenset(
     " vision.multibox_transform_loc nn.nll_loss nn.cross_entropy_with_logits"
     " image.grid_sample image.affine_grid"
     # not written as functions of an index in `codegen` (yet), so a block cannot hold them either
-    " arange argmax argmin collapse_sum_like collapse_sum_to dequantize einsum ewise_fma eye eye_like"
-    " gather_nd image.resize3d index_tensor layout_transform meshgrid nn.attention nn.attention_bias"
+    " arange argmax argmin collapse_sum_like collapse_sum_to dequantize einsum ewise_fma eye"
+    " eye_like gather_nd image.resize3d index_tensor layout_transform meshgrid"
     " nn.batch_norm one_hot outer quantize reverse_sequence slice_scatter".split()
 )
 """Kinds with a mapping type that always are a kernel of their own. The first are made by a packed

@@ -219,6 +219,13 @@ def _take(r: Run) -> Array:
     return np.take(r.x(), r.x(1), axis, mode="wrap")  # negative indices count from the end
 
 
+def _gather_elements(r: Run) -> Array:
+    axis, at = r.axes()[0], r.x(1)
+    # the indices may cover less of the other axes than the data
+    part = tuple(slice(None if a == axis else n) for a, n in enumerate(at.shape))
+    return np.take_along_axis(r.x()[part], at, axis)
+
+
 def _gather_nd(r: Run) -> Array:
     x, index, skip = r.x(), r.x(1), r.call.int("batch_dims")
     lead = np.indices(index.shape[:skip])
@@ -392,7 +399,7 @@ TABLE: dict[str, Callable[[Run], Any]] = {
     "strided_slice": lambda r: r.x()[slices(r.call)],
     "take": _take,
     "gather_nd": _gather_nd,
-    "gather_elements": lambda r: np.take_along_axis(r.x(), r.x(1), r.call.int("axis")),
+    "gather_elements": _gather_elements,
     "tile": lambda r: np.tile(r.x(), r.call.ints("repeats") or ()),
     "repeat": _repeat,
     "flip": lambda r: np.flip(r.x(), r.call.int("axis")),

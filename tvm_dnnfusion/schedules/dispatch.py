@@ -15,6 +15,7 @@ from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.schedules.cpu.attention import attention_block
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
 from tvm_dnnfusion.schedules.cpu.conv import conv_block, depthwise_block, pool_block
 from tvm_dnnfusion.schedules.cpu.convpool import convpool_block
@@ -31,6 +32,7 @@ VERSION = 1
 _CPU: dict[str, Schedule] = {
     "map": map_block, "rows": rows_block, "pool": pool_block, "conv": conv_block,
     "dwconv": depthwise_block, "matmul": matmul_block, "convpool": convpool_block,
+    "attention": attention_block,
     "plain": plain_block,
 }  # fmt: skip
 

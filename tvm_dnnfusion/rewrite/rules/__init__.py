@@ -7,6 +7,7 @@ from tvm_dnnfusion.rewrite.rule import register_rule
 from tvm_dnnfusion.rewrite.rules import (
     affine,
     associative,
+    attention,
     cleanup,
     commutative,
     commutative_reduce,
@@ -19,6 +20,7 @@ TABLES = (
     fold.RULES,
     cleanup.RULES,
     exporter.RULES,
+    attention.RULES,
     affine.RULES,
     associative.RULES,
     distributive.RULES,

@@ -8,9 +8,8 @@
 
 They always apply, before the algebra could take them apart. A norm is found with scale 1 and shift
 0 first; the multiplication and the addition that follow are then taken in one by one, so that any
-of them may be missing. HardSwish stays as it is written (a clip and two products), and so does
-attention: Relax's operator wants [batch, sequence, head, depth], two transposes away from what
-exporters write, and a planner sees more in its parts.
+of them may be missing. HardSwish stays as it is written (a clip and two products); attention has a
+table of its own, `attention.py`.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def rows_block(k: Kernel) -> None:
         k.sch.compute_at(name, row)
     depth = 1
     for name in names:
-        _inner(k, name, depth)
+        inner_loops(k, name, depth)
 
 
 def _shared_rows(k: Kernel, names: list[str]) -> int:
@@ -50,12 +50,12 @@ def _stage(k: Kernel, name: str, parallel: bool) -> None:
     spatial, _ = k.spatial(name)
     if len(spatial) > 1 and parallel:
         k.parallel(spatial[:-1], product(k.extents(name)))
-        _inner(k, name, 1)
+        inner_loops(k, name, 1)
     else:
-        _inner(k, name, 0)
+        inner_loops(k, name, 0)
 
 
-def _inner(k: Kernel, name: str, depth: int) -> None:
+def inner_loops(k: Kernel, name: str, depth: int) -> None:
     """The loops of a stage below the row loop: a vector loop innermost."""
     loops, folded_count = k.loops(name)[depth:], k.reduction(name)
     if not loops:
