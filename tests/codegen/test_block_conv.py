@@ -13,7 +13,7 @@ from tests.helpers import (
     lowered,
     weights,
 )
-from tvm_dnnfusion.codegen.convolution import pack
+from tvm_dnnfusion.codegen.conv_weights import pack
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
 

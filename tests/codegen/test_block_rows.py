@@ -14,7 +14,6 @@ from tests.helpers import (
     weights,
 )
 from tvm_dnnfusion.codegen.layout import Layout
-from tvm_dnnfusion.codegen.stages import NotLowerable
 
 FOLDS = ("sum", "mean", "max", "min", "prod", "variance", "std")
 AXES = {
@@ -109,7 +108,7 @@ def test_normalisations_with_residual_and_activation(name):
 
 @pytest.mark.parametrize("name", NORMS)
 def test_normalisations_of_data_far_from_zero(name):
-    """The two-pass variance does not cancel; TVM's one-pass form is off by a third here."""
+    """The two-pass variance does not cancel; TVM's one-pass form leaves these bounds."""
     graph = built(lambda b: NORMS[name](b, b.op("add", b.input("x", (2, 8, 6, 40)), 1000.0)))
     check_against_double(graph, rtol=0, atol=5e-4)
 
@@ -122,39 +121,6 @@ def test_layer_norm_without_a_parameter(options):
         return b.op("nn.layer_norm", b.input("x", (3, 40)), gamma, beta, **options)
 
     check_against_double(built(make))
-
-
-POOLS = {
-    "nn.max_pool1d": dict(pool_size=(3,), strides=(2,), padding=(1, 1)),
-    "nn.max_pool2d": dict(pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
-    "nn.max_pool3d": dict(pool_size=(2, 2, 2), strides=(2, 2, 2)),
-    "nn.avg_pool1d": dict(pool_size=(4,), strides=(3,)),
-    "nn.avg_pool2d": dict(pool_size=(3, 3), padding=(1, 1, 1, 1)),
-    "nn.avg_pool3d": dict(pool_size=(2, 3, 2), padding=(1, 1, 1, 1, 1, 1)),
-}
-
-
-@pytest.mark.parametrize("blocked", [False, True], ids=["plain", "blocked"])
-@pytest.mark.parametrize("kind", POOLS)
-def test_pooling_with_prologue_and_epilogue(kind, blocked):
-    rank = int(kind[-2])
-    layouts = {"x": Layout(1, 16), "sigmoid": Layout(1, 16)} if blocked else {}
-
-    def make(b):
-        x = b.input("x", (2, 16, *(9, 8, 7)[:rank]))
-        pooled = b.op(kind, x if blocked else b.op("exp", x), **POOLS[kind])
-        return b.op("sigmoid", pooled)
-
-    check_block(built(make), "pool", layouts)
-
-
-@pytest.mark.parametrize("rank", [1, 2, 3])
-def test_global_average(rank):
-    def make(b):
-        x = b.input("x", (2, 16, *(7, 6, 5)[:rank]))
-        return b.op("nn.relu", b.op(f"nn.adaptive_avg_pool{rank}d", x, output_size=(1,) * rank))
-
-    check_block(built(make), "rows")
 
 
 @pytest.mark.parametrize("kind, axes", [("sum", (2, 3)), ("max", (3,)), ("mean", (1,))])
@@ -171,17 +137,3 @@ def test_other_vector_widths(kind):
         return b.op(kind, x, *extra)
 
     check_block(built(make), "rows", device=NARROW)
-
-
-def test_average_that_rounds_up_has_no_template():
-    graph = built(lambda b: b.op("nn.avg_pool2d", b.input("x", (1, 4, 6, 6)), pool_size=(3, 3),
-                                 strides=(2, 2), ceil_mode=True))  # fmt: skip
-    with pytest.raises(NotLowerable, match="ceil_mode"):
-        lowered(graph)
-
-
-def test_adaptive_average_to_more_than_one_place_has_no_template():
-    graph = built(lambda b: b.op("nn.adaptive_avg_pool2d", b.input("x", (1, 4, 6, 6)),
-                                 output_size=(2, 2)))  # fmt: skip
-    with pytest.raises(NotLowerable, match="with these attributes"):
-        lowered(graph)

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tvm_dnnfusion.codegen import attention, convolution, matmul, pooling, reductions
 from tvm_dnnfusion.codegen.block import escaping
-from tvm_dnnfusion.codegen.convolution import channel_block
+from tvm_dnnfusion.codegen.conv_shape import channel_block
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op

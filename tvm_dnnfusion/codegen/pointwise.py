@@ -56,7 +56,7 @@ UNARY: Mapping[str, Callable[[Any], Any]] = {
     "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": tirx.log,
     "ceil": tirx.ceil, "floor": tirx.floor, "round": tirx.nearbyint, "trunc": tirx.trunc,
     "sin": tirx.sin, "cos": tirx.cos, "tan": tirx.tan, "asin": tirx.asin, "acos": tirx.acos,
-    "atan": tirx.atan, "sinh": tirx.sinh, "cosh": tirx.cosh, "sign": _sign,
+    "atan": tirx.atan, "sinh": vecmath.sinh, "cosh": vecmath.cosh, "sign": _sign,
     "logical_not": lambda x: tirx.Not(x), "bitwise_not": lambda x: ~x,
     "nn.relu": _relu, "nn.silu": lambda x: x * vecmath.sigmoid(x), "nn.gelu": _gelu,
     "nn.gelu_tanh": _gelu_tanh, "nn.selu": _selu, "asinh": tirx.asinh,

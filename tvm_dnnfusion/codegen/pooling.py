@@ -6,7 +6,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from tvm_dnnfusion.codegen.convolution import PLAIN_LAYOUTS, window_domain
+from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import _both, padded
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest

@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import tvm
 from tvm import s_tir, tirx
+from tvm.tirx.stmt_functor import post_order_visit
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 # Fewer elements than this are not worth waking the thread pool: a launch takes 2 us with hot
 # threads and up to 25 us with cold ones, and a core handles about 1,000 elements per microsecond.
 PARALLEL_ELEMENTS = 1 << 14
+
+_CONDITION = tvm.ir.Op.get("prim.if_then_else")
 
 
 class ScheduleFailed(Exception):
@@ -20,10 +24,14 @@ class ScheduleFailed(Exception):
 
 @dataclass(frozen=True)
 class Kernel:
-    """A schedule under way, and the device that it is for."""
+    """A schedule under way, and the device that it is for.
+
+    `separate` keeps outputs out of the anchor's tiles: the second try of a schedule that failed.
+    """
 
     sch: Any
     device: DeviceSpec
+    separate: bool = False
 
     def names(self, *roles: str) -> list[str]:
         """Blocks whose stage has one of the roles, in program order."""
@@ -81,6 +89,46 @@ class Kernel:
             len(loops) - 1,
         )
         return loops[-1] if depth < len(loops) - 1 else None
+
+    def vectorize_under(self, block: str, under: Any) -> None:
+        """A vector loop innermost in a block, unless the block is a single element there."""
+        loop = self.innermost(block, under)
+        if loop is not None:
+            self.vectorize(loop)
+
+    def apart(self, anchor: str, outs: list[str]) -> bool:
+        """Whether the outputs cannot be written tile by tile of the anchor.
+
+        So it is where one reads the anchor, or another output, only under a condition (padding,
+        joining): some of its elements then belong to no tile, and reverse_compute_at would leave
+        them unwritten.
+        """
+        if self.separate:
+            return True
+        made = [self._written(name) for name in (anchor, *outs)]
+        return any(self._guarded(name, made) for name in outs)
+
+    def _written(self, block: str) -> Any:
+        return self.sch.get(self.sch.get_sblock(block)).writes[0].buffer
+
+    def _guarded(self, block: str, buffers: list[Any]) -> bool:
+        """Whether a block reads one of the buffers only under a condition."""
+        conditions: list[Any] = []
+        found: list[Any] = []
+
+        def branch(node: Any) -> None:
+            if isinstance(node, tirx.BufferLoad) and any(node.buffer.same_as(b) for b in buffers):
+                found.append(node)
+
+        def condition(node: Any) -> None:
+            if isinstance(node, tirx.Call) and node.op.same_as(_CONDITION):
+                conditions.append(node)
+
+        post_order_visit(self.sch.get(self.sch.get_sblock(block)).body, condition)
+        for node in conditions:
+            for side in node.args[1:]:
+                post_order_visit(side, branch)
+        return bool(found)
 
     def vectorize(self, loop: Any) -> None:
         """A vector loop of whole vectors, if the extent allows one; else LLVM may find its own."""

@@ -29,7 +29,7 @@ def conv_block(k: Kernel) -> None:
     anchor = k.names("anchor")[0]
     outs = k.names("out")
     own = [k.extent(x) for x in k.spatial(anchor)[0]]
-    if all(_follows(k.extents(o), own) for o in outs):
+    if all(_follows(k.extents(o), own) for o in outs) and not k.apart(anchor, outs):
         anchor_tiles(k, anchor, outs)
         return
     copy = k.sch.cache_write(anchor, 0, "local")
@@ -94,7 +94,7 @@ def _register_tile(
         k.sch.set_scope(anchor, 0, "local")
     for out in outs:
         k.sch.reverse_compute_at(out, at)
-        k.vectorize(k.loops(out)[-1])
+        k.vectorize_under(out, at)
     k.sch.vectorize(lane)
     k.unroll(*places, cbi)
     k.sch.decompose_reduction(anchor, folded[0])
@@ -120,11 +120,15 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     wo, wi = k.sch.split(columns, [None, width])
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
     k.parallel(lead, work)
-    k.sch.set_scope(anchor, 0, "local")
-    for out in outs:
+    separate = k.apart(anchor, outs)
+    if separate:
+        stores = [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
+    else:
+        stores = outs
+        k.sch.set_scope(anchor, 0, "local")
+    for out in stores:
         k.sch.reverse_compute_at(out, wo)
-        if k.loops(out) and len(k.loops(out)) > 2:
-            k.vectorize(k.loops(out)[-1])
+        k.vectorize_under(out, wo)
     if blocked:
         k.sch.vectorize(tile[0])
         k.unroll(wi)
@@ -133,6 +137,9 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     if product([k.extent(x) for x in taps]) <= 27:
         k.unroll(*taps)
     k.sch.decompose_reduction(anchor, taps[0])
+    if separate:
+        for out in outs:
+            movement(k, out)
 
 
 def pool_block(k: Kernel) -> None:

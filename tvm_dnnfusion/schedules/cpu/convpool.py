@@ -22,7 +22,7 @@ def convpool_block(k: Kernel) -> None:
         movement(k, name)
     anchor, mid = k.names("anchor")[0], k.names("mid")[0]
     pool, outs = k.names("pool")[0], k.names("out")
-    if k.extents(mid)[1:2] + k.extents(mid)[-1:] != _channels(k, anchor):
+    if k.extents(mid)[1:2] + k.extents(mid)[-1:] != _channels(k, anchor) or k.apart(pool, outs):
         _one_after_the_other(k, anchor, mid, pool, outs)
         return
     spatial, taps = k.spatial(pool)
@@ -36,7 +36,7 @@ def convpool_block(k: Kernel) -> None:
     strip = k.parallel([n, cbo, ho], work)
     for out in outs:
         k.sch.reverse_compute_at(out, rest[-1])
-        k.vectorize(k.loops(out)[-1])
+        k.vectorize_under(out, rest[-1])
     k.sch.compute_at(mid, strip, preserve_unit_loops=True)
     _conv_strip(k, anchor, mid, len(spatial), v)
     k.sch.vectorize(lane)

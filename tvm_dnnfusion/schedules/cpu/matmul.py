@@ -21,7 +21,8 @@ def matmul_block(k: Kernel) -> None:
     *batch, m, nb, lane = spatial
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
-    direct = all(_matches(k.extents(o), [*lead, rows], blocks, lanes) for o in outs)
+    matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes) for o in outs)
+    direct = matched and not k.apart(anchor, outs)
     if not direct:
         copy = k.sch.cache_write(anchor, 0, "local")
         stores = [k.sch.get(copy).name_hint]
@@ -54,7 +55,7 @@ def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyp
         k.sch.set_scope(anchor, 0, "local")
     for out in stores:
         k.sch.reverse_compute_at(out, at)
-        k.vectorize(k.loops(out)[-1])
+        k.vectorize_under(out, at)
     k.sch.vectorize(lane)
     k.unroll(mi, ni)
     k.sch.decompose_reduction(anchor, folded[0])

@@ -1,0 +1,53 @@
+"""Poolings by themselves, with what is fused around them, against the unfused module."""
+
+import pytest
+
+from tests.helpers import built, check_block, lowered
+from tvm_dnnfusion.codegen.layout import Layout
+from tvm_dnnfusion.codegen.stages import NotLowerable
+
+POOLS = {
+    "nn.max_pool1d": dict(pool_size=(3,), strides=(2,), padding=(1, 1)),
+    "nn.max_pool2d": dict(pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
+    "nn.max_pool3d": dict(pool_size=(2, 2, 2), strides=(2, 2, 2)),
+    "nn.avg_pool1d": dict(pool_size=(4,), strides=(3,)),
+    "nn.avg_pool2d": dict(pool_size=(3, 3), padding=(1, 1, 1, 1)),
+    "nn.avg_pool3d": dict(pool_size=(2, 3, 2), padding=(1, 1, 1, 1, 1, 1)),
+}
+
+
+@pytest.mark.parametrize("blocked", [False, True], ids=["plain", "blocked"])
+@pytest.mark.parametrize("kind", POOLS)
+def test_pooling_with_prologue_and_epilogue(kind, blocked):
+    rank = int(kind[-2])
+    layouts = {"x": Layout(1, 16), "sigmoid": Layout(1, 16)} if blocked else {}
+
+    def make(b):
+        x = b.input("x", (2, 16, *(9, 8, 7)[:rank]))
+        pooled = b.op(kind, x if blocked else b.op("exp", x), **POOLS[kind])
+        return b.op("sigmoid", pooled)
+
+    check_block(built(make), "pool", layouts)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_global_average(rank):
+    def make(b):
+        x = b.input("x", (2, 16, *(7, 6, 5)[:rank]))
+        return b.op("nn.relu", b.op(f"nn.adaptive_avg_pool{rank}d", x, output_size=(1,) * rank))
+
+    check_block(built(make), "rows")
+
+
+def test_average_that_rounds_up_has_no_template():
+    graph = built(lambda b: b.op("nn.avg_pool2d", b.input("x", (1, 4, 6, 6)), pool_size=(3, 3),
+                                 strides=(2, 2), ceil_mode=True))  # fmt: skip
+    with pytest.raises(NotLowerable, match="ceil_mode"):
+        lowered(graph)
+
+
+def test_adaptive_average_to_more_than_one_place_has_no_template():
+    graph = built(lambda b: b.op("nn.adaptive_avg_pool2d", b.input("x", (1, 4, 6, 6)),
+                                 output_size=(2, 2)))  # fmt: skip
+    with pytest.raises(NotLowerable, match="with these attributes"):
+        lowered(graph)

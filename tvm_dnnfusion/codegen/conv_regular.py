@@ -1,0 +1,154 @@
+"""Regular and grouped convolutions as anchors: 1-D, 2-D and 3-D.
+
+The stage `anchor` has the shape of the register tiles that schedules cut: [N, C/f, *spatial, f],
+f lanes of output channels innermost, so that a tile is `f` channels wide and some columns long, and
+every multiplication is a broadcast of one input element by a vector of packed weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from tvm import te
+
+from tvm_dnnfusion.codegen.conv_shape import ConvShape, Dims, channel_block, window_domain
+from tvm_dnnfusion.codegen.conv_weights import Weights, packed_weights
+from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.movement import padded
+from tvm_dnnfusion.codegen.stages import Stages
+from tvm_dnnfusion.codegen.tiles import round_up, tile_limit, vectors_of
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+
+# Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
+_WORTH_PADDING = 0.8
+
+
+def regular(
+    sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None, stages: Stages
+) -> Value:
+    """Blocks of half a vector where padding to whole vectors would waste more; else padded ones."""
+    lanes = stages.device.lanes(x.dtype)
+    per_group = sizes.out_channels // sizes.groups
+    block = channel_block(per_group, lanes)
+    padded_share = per_group / (-(-per_group // lanes) * lanes)
+    even = block == lanes or (2 * block == lanes and padded_share < _WORTH_PADDING)
+    form, width = (_aligned, block) if even else (_unaligned, lanes)
+    before, size = _domain(sizes, -(-per_group // width), stages)
+    wide = sizes.over(before, size)
+    stages.width = size[-1]
+    source = with_border(wide, x, lanes, stages)
+    inner = _inner_channels(wide, source)
+    packed = packed_weights(wide, weight, data, width, inner, stages)
+    return _within(form(wide, source, packed, stages), sizes, before)
+
+
+def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
+    """Places in front of the output, and the extent in all, that the anchor computes.
+
+    More than the output where the pooling that follows reads a border, and where the width has no
+    divisor that makes a register tile: 111 columns are computed as 112, 14 tiles of 8.
+    """
+    size, before = sizes.out_size, (0,) * len(sizes.out_size)
+    if stages.tail is not None:
+        before, size = window_domain(stages.tail, size)
+    limit = tile_limit(stages.device, vectors_of(blocks))
+    return before, (*size[:-1], round_up(size[-1], limit))
+
+
+def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
+    """The output's part of a larger domain."""
+    shape = (sizes.batch, sizes.out_channels, *sizes.out_size)
+    if anchor.shape == shape:
+        return anchor
+
+    def at(body: Body, index: Index) -> Any:
+        place = (i + b if b else i for i, b in zip(index[2:], before))
+        return body.read(anchor, (*index[:2], *place))
+
+    return Value(
+        shape,
+        anchor.dtype,
+        at,
+        resident=True,
+        layout=anchor.layout,
+        push=anchor.push if not any(before) else None,
+    )
+
+
+def with_border(sizes: ConvShape, x: Value, lanes: int, stages: Stages) -> Value:
+    """The input with its border, in memory, so that the inner loops have no branch."""
+    inside = all(p <= n for p, n in zip(sizes.padded_size, sizes.in_size))
+    if inside and not any(sizes.pad_before) and x.resident:
+        return x
+    # the window of the last output may end before the input does: the rest is never read
+    shape = (sizes.batch, sizes.channels, *sizes.padded_size)
+    whole = padded(x, shape, (0, 0, *sizes.pad_before), 0.0)
+    block = channel_block(sizes.channels, lanes)
+    layout = (
+        Layout(1, block) if block > 1 and (x.layout.blocked or sizes.channels >= lanes) else PLAIN
+    )
+    return stages.hold(whole, "pad", layout)
+
+
+def _inner_channels(sizes: ConvShape, source: Value) -> int:
+    """Input channels read together: the source's blocks, where they divide a group's channels."""
+    per_group = sizes.channels // sizes.groups
+    f = source.layout.factor if source.layout.blocked else 1
+    return f if per_group % f == 0 else 1
+
+
+def window(
+    sizes: ConvShape, source: Value, body: Body, n: Any, channel: Any, place: Index, taps: Index
+) -> Any:
+    """The input element under a tap of the window at an output place."""
+    where = tuple(
+        body.simplify(o * s + k * d)
+        for o, s, k, d in zip(place, sizes.stride, taps, sizes.dilation)
+    )
+    return body.read(source, (n, body.simplify(channel), *where))
+
+
+def _anchor(sizes: ConvShape, source: Value, w: Weights, shape: Dims, stages: Stages) -> Any:
+    """The stage over [n, block, *place, lane], folded over [c, *taps, ci]."""
+    rank = len(sizes.kernel)
+    ic = sizes.channels // sizes.groups
+
+    def expr(body: Body, i: Index) -> Any:
+        n, block, place, lane = i[0], i[1], i[2 : 2 + rank], i[2 + rank]
+        c, taps, ci = i[3 + rank], i[4 + rank : 4 + 2 * rank], i[-1]
+        channel = c * w.inner + ci
+        if sizes.groups > 1:
+            channel = (block // w.blocks) * ic + channel
+        outer, inner = body.simplify(block // w.v), body.simplify(block % w.v)
+        x = window(sizes, source, body, n, channel, place, taps)
+        return x * w.packed(outer, c, *taps, ci, inner, lane)
+
+    folded = (ic // w.inner, *sizes.kernel, w.inner)
+    return compute(stages.name("anchor"), shape, expr, folded, te.sum)
+
+
+def _aligned(sizes: ConvShape, source: Value, w: Weights, stages: Stages) -> Value:
+    """Output channels fill the lanes: the anchor is the output in a blocked layout."""
+    shape = (sizes.batch, sizes.out_channels, *sizes.out_size)
+    layout = Layout(1, w.lanes)
+    stages.domain = layout.shape(shape)
+    out = load(_anchor(sizes, source, w, stages.domain, stages), shape, layout)
+    out.push = lambda body, i: layout.logical(i)
+    return out
+
+
+def _unaligned(sizes: ConvShape, source: Value, w: Weights, stages: Stages) -> Value:
+    """Output channels of a group do not fill the lanes: the last block of each group is padded."""
+    per_group = sizes.out_channels // sizes.groups
+    shape = (sizes.batch, sizes.groups * w.blocks, *sizes.out_size, w.lanes)
+    stage = _anchor(sizes, source, w, shape, stages)
+
+    def at(body: Body, index: Index) -> Any:
+        c = index[1]
+        group, lane = (c // per_group, c % per_group) if sizes.groups > 1 else (0, c)
+        block = body.simplify(group * w.blocks + lane // w.lanes)
+        return stage(index[0], block, *index[2:], body.simplify(lane % w.lanes))
+
+    logical = (sizes.batch, sizes.out_channels, *sizes.out_size)
+    return Value(logical, source.dtype, at, resident=True)
