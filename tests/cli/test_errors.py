@@ -65,7 +65,7 @@ def test_every_expected_error_exists(name: str):
     (click.BadParameter("bad"), 2, "bad"),
     (PermissionError(errno.EACCES, "x", "/a/b"), 2, "/a/b: Permission denied"),
     (OSError(errno.ENOSPC, "x", "/a/b"), 3, "No space left"),
-    (ModuleNotFoundError("x", name="onnx.helper"), 3, "pip install onnx"),
+    (ModuleNotFoundError("x", name="nowhere.helper"), 3, "pip install nowhere"),
     (MemoryError(), 3, "out of memory"),
     (KeyboardInterrupt(), 4, "interrupted"),
 ])
@@ -172,3 +172,10 @@ def test_every_command_has_help_and_json(call, name):
     assert answer.code == 0
     if name != "db":
         assert "--json" in answer.out
+
+
+def test_a_missing_module_of_a_present_package_is_a_fault_of_the_program() -> None:
+    inside = ModuleNotFoundError("No module named 'numpy.nothing'", name="numpy.nothing")
+    absent = ModuleNotFoundError("No module named 'nowhere'", name="nowhere")
+    assert describe(inside).code is Exit.INTERNAL
+    assert describe(absent).code is Exit.ENVIRONMENT

@@ -12,6 +12,7 @@ import tempfile
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import click
 
@@ -66,11 +67,22 @@ def describe(error: BaseException) -> Failure:
     return _system(error, kind) or Failure(_one_line(error), Exit.INTERNAL, kind, expected=False)
 
 
+# Packages that are installed under another name than they are imported.
+_PIP_NAMES = {"tvm": "apache-tvm", "tvm_ffi": "apache-tvm-ffi"}
+
+
+def _is_missing(module: str) -> bool:
+    """Whether a module is missing because its package is; else the fault is in this program."""
+    package = module.partition(".")[0]
+    return not _ours(module) and (module == package or find_spec(package) is None)
+
+
 def _system(error: BaseException, kind: str) -> Failure | None:
     """Errors of the system that a user can mend; None for others."""
-    if isinstance(error, ModuleNotFoundError) and error.name and not _ours(error.name):
+    if isinstance(error, ModuleNotFoundError) and error.name and _is_missing(error.name):
         package = error.name.partition(".")[0]
-        text = f"the Python package {package} is not installed. Mend it with: pip install {package}"
+        pip = _PIP_NAMES.get(package, package)
+        text = f"the Python package {package} is not installed. Mend it with: pip install {pip}"
         return Failure(text, Exit.ENVIRONMENT, kind)
     if isinstance(error, MemoryError):
         return Failure("out of memory", Exit.ENVIRONMENT, kind)

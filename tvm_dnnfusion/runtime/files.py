@@ -58,7 +58,7 @@ def whole_folder(path: Path | str, marker: str) -> Generator[Path]:
     try:
         work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as error:
-        raise ArtefactError(f"cannot write to {target.parent}: {error}") from error
+        raise ArtefactError(f"cannot write to {target.parent}: {error.strerror}") from error
     try:
         fresh = work / "new"
         fresh.mkdir()
