@@ -23,6 +23,7 @@ LAYERS = (
     ("planners",),
     ("codegen",),
     ("schedules", "runtime"),
+    ("trace",),
     ("pipeline", "measuring", "report"),
     ("passes",),
     ("api",),

@@ -30,7 +30,8 @@ from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
 from tvm_dnnfusion.schedules.dispatch import VERSION, schedule_kernel
-from tvm_dnnfusion.settings import read
+from tvm_dnnfusion.settings import Debug, read
+from tvm_dnnfusion.trace import Trace
 
 Progress = Callable[[str], None]
 
@@ -113,22 +114,44 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     ------
     PlanError when a given plan does not fit the graph.
     """
-    say = progress or (lambda step: None)
+    say, trace = progress or (lambda step: None), Trace()
     device = options.device or device_for()
     imported = from_relax(mod, options.function)
+    trace.step("import", lambda: f"{len(imported.graph.ops)} ops")
     say("rewrite")
-    rewriting = rewrite(imported.graph, options.rewriting) if options.rewriting else None
-    graph = rewriting.graph if rewriting else imported.graph
+    rewriting, graph = _rewritten(imported, options, trace)
     say("plan")
-    if options.plan is not None:
-        plan = check_plan(options.plan, graph)
-    else:
-        plan = make_plan(extend(graph), planner=options.planner, device=device, cost=options.cost)
+    plan = _planned(graph, options, device)
+    trace.step("plan", lambda: f"{len(plan.blocks)} blocks by {plan.planner} for {device.name}")
+    trace.plan(plan)
     say("lower")
     lowered = lower(imported, graph, plan, device)
+    trace.step("lower", lambda: f"{len(set(lowered.kernel_of.values()))} different kernels")
+    trace.module("lower", lowered.module)
     say("schedule")
     module = schedule_module(lowered.module, device)
+    trace.step("schedule", lambda: "done")
+    trace.module("schedule", module)
     return Fused(module, imported, imported.graph, graph, rewriting, plan, lowered, device)
+
+
+def _rewritten(
+    imported: Imported, options: Options, trace: Trace
+) -> tuple[RewriteResult | None, Graph]:
+    if options.rewriting is None:
+        return None, imported.graph
+    result = rewrite(imported.graph, options.rewriting)
+    trace.step("rewrite", lambda: f"{len(result.report.steps)} steps, {len(result.graph.ops)} ops")
+    trace.rewriting(result)
+    if trace.level >= Debug.IR:
+        trace.module("rewrite", to_relax(imported, result.graph))
+    return result, result.graph
+
+
+def _planned(graph: Graph, options: Options, device: DeviceSpec) -> Plan:
+    if options.plan is not None:
+        return check_plan(options.plan, graph)
+    return make_plan(extend(graph), planner=options.planner, device=device, cost=options.cost)
 
 
 def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
@@ -141,8 +164,3 @@ def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
             func = schedule_kernel(func, device)
         out[gv] = func
     return tvm.IRModule(out, attrs=legal.attrs)
-
-
-def rewritten_module(fused: Fused) -> tvm.IRModule:
-    """The rewritten graph as a Relax module, before planning."""
-    return to_relax(fused.imported, fused.graph)
