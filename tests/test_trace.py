@@ -20,7 +20,7 @@ def _module() -> tvm.IRModule:
     return builder.get()
 
 
-LEVELS = {"0": (), "1": ("plan (",), "2": ("plan (", "OWN_KERNEL"), "3": ("after schedule:",)}
+LEVELS = {"0": (), "1": ("plan (",), "2": ("OWN_KERNEL",), "3": ("after schedule:",)}
 
 
 @pytest.mark.parametrize("level", LEVELS)
