@@ -2,6 +2,7 @@
 
 from tvm_dnnfusion.passes.classify import ClassifyPass
 from tvm_dnnfusion.passes.dnnfusion import DNNFusionPass
+from tvm_dnnfusion.passes.errors import register_errors
 from tvm_dnnfusion.passes.lower import LowerPass
 from tvm_dnnfusion.passes.pipeline import register_pipeline
 from tvm_dnnfusion.passes.plan import PlanPass
@@ -18,4 +19,5 @@ __all__ = [
     "register_pipeline",
 ]
 
+register_errors()
 register_pipeline()

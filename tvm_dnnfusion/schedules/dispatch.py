@@ -1,7 +1,7 @@
 """Which schedule a kernel gets: by the kind of its block and the kind of the device.
 
-A schedule that fails is replaced by the plain one, with a warning that names the kernel; one that
-fails too leaves the kernel as it is.
+A schedule that fails is tried once more with the outputs in loops of their own, then replaced by
+the plain one, with a warning that names the kernel; one that fails too leaves the kernel as it is.
 """
 
 from __future__ import annotations
@@ -55,15 +55,16 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
     kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
     name = str((func.attrs or {}).get("global_symbol", "kernel"))
     table = SCHEDULES[device.kind]
-    for choice in dict.fromkeys((kind, "plain")):
+    for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):
         sch = s_tir.Schedule(func)
         try:
-            table[choice](Kernel(sch, device))
+            table[choice](Kernel(sch, device, separate))
             return _done(sch, func, choice)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
-            reason = _line(error)
+            if choice != "plain" and not separate:
+                continue  # once more, with the outputs in loops of their own
             warnings.warn(
-                f"kernel {name}: schedule {choice!r} failed ({reason})",
+                f"kernel {name}: schedule {choice!r} failed ({_line(error)})",
                 ScheduleWarning,
                 stacklevel=2,
             )

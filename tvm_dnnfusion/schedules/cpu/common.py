@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import s_tir, tirx
-from tvm.tirx.stmt_functor import post_order_visit
+from tvm.ir.expr import TensorLoad
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
@@ -109,25 +110,23 @@ class Kernel:
         return any(self._guarded(name, made) for name in outs)
 
     def _written(self, block: str) -> Any:
-        return self.sch.get(self.sch.get_sblock(block)).writes[0].buffer
+        return self.sch.get(self.sch.get_sblock(block)).writes[0].source
 
     def _guarded(self, block: str, buffers: list[Any]) -> bool:
         """Whether a block reads one of the buffers only under a condition."""
-        conditions: list[Any] = []
         found: list[Any] = []
 
-        def branch(node: Any) -> None:
-            if isinstance(node, tirx.BufferLoad) and any(node.buffer.same_as(b) for b in buffers):
+        def load(node: Any) -> None:
+            if any(node.source.same_as(b) for b in buffers):
                 found.append(node)
 
-        def condition(node: Any) -> None:
-            if isinstance(node, tirx.Call) and node.op.same_as(_CONDITION):
-                conditions.append(node)
+        def call(node: Any) -> None:
+            if node.op.same_as(_CONDITION):
+                for side in node.args[1:]:
+                    tvm_ffi.structural_walk(side, [(TensorLoad, load)])
 
-        post_order_visit(self.sch.get(self.sch.get_sblock(block)).body, condition)
-        for node in conditions:
-            for side in node.args[1:]:
-                post_order_visit(side, branch)
+        body = self.sch.get(self.sch.get_sblock(block)).body
+        tvm_ffi.structural_walk(body, [(tvm.ir.Call, call)])
         return bool(found)
 
     def vectorize(self, loop: Any) -> None:

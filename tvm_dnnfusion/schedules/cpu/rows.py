@@ -23,7 +23,7 @@ def rows_block(k: Kernel) -> None:
     work = sum(product(k.extents(n)) for n in names)
     row = k.parallel(k.loops(outs[0])[:shared], work)
     for name in reversed(names[:-1]):
-        k.sch.compute_at(name, row)
+        k.sch.compute_at(name, row, preserve_unit_loops=True)  # folds of one element count too
     depth = 1
     for name in names:
         inner_loops(k, name, depth)

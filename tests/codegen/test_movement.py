@@ -1,0 +1,174 @@
+"""Movement as index maps: against numpy, and gone from the kernel."""
+
+import numpy as np
+import pytest
+import tvm
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tvm import tirx
+
+from tests.helpers import (
+    block_names,
+    buffers,
+    built,
+    check_block,
+    feed_of,
+    lowered,
+    run_kernel,
+    weights,
+)
+from tvm_dnnfusion.codegen.layout import Layout
+from tvm_dnnfusion.codegen.movement import regroup
+from tvm_dnnfusion.codegen.stages import NotLowerable
+from tvm_dnnfusion.codegen.value import Body
+from tvm_dnnfusion.ecg.evaluate import evaluate
+
+
+@st.composite
+def two_shapes(draw):
+    """Two shapes of one product, ones anywhere."""
+    factors = draw(st.lists(st.sampled_from([1, 2, 3, 4, 5]), min_size=1, max_size=5))
+
+    def shape():
+        out = [1]
+        for f in draw(st.permutations(factors)):
+            if draw(st.booleans()):
+                out[-1] *= f
+            else:
+                out.append(f)
+        return tuple(out)
+
+    return shape(), shape()
+
+
+def place(exprs, variables, index):
+    """The numbers that index expressions have at an index."""
+    out = []
+    for expr in exprs:
+        for var, number in zip(variables, index):
+            expr = expr if isinstance(expr, int) else tirx.Let(var, tirx.const(number), expr)
+        out.append(int(expr if isinstance(expr, int) else tvm.sym.Analyzer().simplify(expr)))
+    return tuple(out)
+
+
+@settings(max_examples=60, deadline=None)
+@given(two_shapes())
+def test_regrouping_keeps_the_row_major_rank(shapes):
+    shape, other = shapes
+    numbers = np.arange(int(np.prod(shape))).reshape(other)
+    variables = tuple(tirx.Var(f"i{k}", "int32") for k in range(len(shape)))
+    body = Body(dict(zip(variables, shape)))
+    exprs = regroup(shape, other, variables, body)
+    assert len(exprs) == len(other)
+    for rank, index in enumerate(np.ndindex(*shape)):
+        assert numbers[place(exprs, variables, index)] == rank
+
+
+@settings(max_examples=40, deadline=None)
+@given(two_shapes())
+def test_regrouping_numbers(shapes):
+    shape, other = shapes
+    numbers = np.arange(int(np.prod(shape))).reshape(other)
+    body = Body({})
+    for rank, index in enumerate(np.ndindex(*shape)):
+        exprs = regroup(shape, other, index, body)
+        assert numbers[tuple(int(body.simplify(e)) for e in exprs)] == rank
+
+
+def test_regrouping_leaves_axes_that_stay_alone():
+    c, h, w = (tirx.Var(n, "int32") for n in "chw")
+    first, second = regroup((64, 7, 7), (64, 49), (c, h, w), Body({c: 64, h: 7, w: 7}))
+    assert first.same_as(c)
+    assert tvm.sym.Analyzer().can_prove_equal(second, h * 7 + w)
+
+
+MOVES = {
+    "reshape": lambda b, x: b.op("reshape", x, (4, 3, 20)),
+    "flatten": lambda b, x: b.op("flatten", x),
+    "batch_flatten": lambda b, x: b.op("nn.batch_flatten", x),
+    "expand_dims": lambda b, x: b.op("expand_dims", x, axis=(0, 3)),
+    "squeeze": lambda b, x: b.op("squeeze", b.op("reshape", x, (6, 1, 40)), axis=(1,)),
+    "transpose": lambda b, x: b.op("permute_dims", x, axes=(2, 0, 3, 1)),
+    "reversed axes": lambda b, x: b.op("permute_dims", x),
+    "broadcast_to": lambda b, x: b.op("broadcast_to", b.op("expand_dims", x, axis=0),
+                                      (3, 2, 3, 5, 8)),
+    "slice": lambda b, x: b.op("strided_slice", x, (1, 3), (1, 6), (3, 0), (1, -2)),
+    "slice from the end": lambda b, x: b.op("strided_slice", x, (-1,), (-5,), (100,), (2,)),
+    "split": lambda b, x: b.op("split", x, indices_or_sections=(1, 4), axis=2)[1],
+    "flip": lambda b, x: b.op("flip", x, axis=2),
+    "tile": lambda b, x: b.op("tile", x, repeats=(2, 1, 3)),
+    "repeat": lambda b, x: b.op("repeat", x, repeats=3, axis=1),
+    "pad": lambda b, x: b.op("nn.pad", x, pad_width=(0, 0, 1, 2, 0, 0, 3, 0), pad_value=-1.0),
+    "concat": lambda b, x: b.op("concat", (x, b.op("exp", x), x), axis=2),
+    "stack": lambda b, x: b.op("stack", (x, b.op("exp", x)), axis=1),
+    "pixel_shuffle": lambda b, x: b.op("nn.pixel_shuffle", b.op("reshape", x, (1, 8, 5, 6)),
+                                       upscale_factor=2),
+    "nearest": lambda b, x: b.op("image.resize2d", x, (10, 24), method="nearest_neighbor",
+                                 coordinate_transformation_mode="asymmetric",
+                                 rounding_method="floor"),
+    "tril": lambda b, x: b.op("tril", x, 1),
+    "triu": lambda b, x: b.op("triu", x, -1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_index_maps_vanish(name):
+    """relu -> movement -> sigmoid is one loop nest with one store, and the numbers agree."""
+
+    def make(b):
+        x = b.op("nn.relu", b.input("x", (2, 3, 5, 8)))
+        return b.op("sigmoid", MOVES[name](b, x))
+
+    graph = built(make)
+    kernel = lowered(graph)
+    assert block_names(kernel.func) == ["out0"] and buffers(kernel.func) == {}
+    feed = feed_of(graph)
+    wanted = evaluate(graph, feed, "float64")[graph.outputs[0]]
+    (found,) = run_kernel(kernel.func, kernel, graph, feed)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_chain_of_reorganize_and_shuffle_is_one_block():
+    def make(b):
+        x = b.op("nn.relu", b.input("x", (4, 6, 10)))
+        return b.op("exp", b.op("permute_dims", b.op("reshape", x, (4, 2, 3, 10)),
+                                axes=(1, 3, 0, 2)))  # fmt: skip
+
+    func = check_block(built(make), "map")
+    assert block_names(func) == ["out0"] and buffers(func) == {}
+
+
+def test_maps_that_cancel_leave_the_index_as_it_was():
+    def make(b):
+        x = b.op("permute_dims", b.input("x", (8, 6, 10)), axes=(2, 0, 1))
+        x = b.op("reshape", b.op("reshape", x, (10, 48)), (10, 8, 6))
+        return b.op("exp", b.op("permute_dims", x, axes=(1, 2, 0)))
+
+    text = lowered(built(make)).func.script()
+    assert "//" not in text and "%" not in text
+
+
+def test_movement_between_layouts():
+    def make(b):
+        x = b.op("permute_dims", b.input("x", (1, 16, 6, 32)), axes=(0, 3, 1, 2))
+        return b.op("nn.relu", x)
+
+    check_block(built(make), "map", {"x": Layout(1, 16), "relu": Layout(1, 16)})
+
+
+def test_movement_inside_a_reduction():
+    def make(b):
+        x = b.op("permute_dims", b.input("x", (5, 40, 3)), axes=(0, 2, 1))
+        return b.op("add", b.op("sum", b.op("exp", x), axis=-1, keepdims=True), weights(b, 1, 3, 1))
+
+    check_block(built(make), "rows")
+
+
+@pytest.mark.parametrize("mode", [("NCHW", "linear"), ("NHWC", "nearest_neighbor")])
+def test_resizing_with_arithmetic_or_channels_last_has_no_template(mode):
+    layout, method = mode
+    graph = built(lambda b: b.op("image.resize2d", b.input("x", (1, 4, 4, 4)), (8, 8), method=method,
+                                 layout=layout, coordinate_transformation_mode="asymmetric",
+                                 rounding_method="floor"))  # fmt: skip
+    with pytest.raises(NotLowerable, match="with these attributes"):
+        lowered(graph)
