@@ -8,6 +8,6 @@ import pytest
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options that tests ask `request.config` for."""
     parser.addoption("--update-golden", action="store_true",
-                     help="write the golden numbers anew instead of comparing with them")  # fmt: skip
+                     help="write golden numbers anew instead of comparing with them")  # fmt: skip
     parser.addoption("--thorough", action="store_true",
                      help="hundreds of random graphs instead of a few dozen")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Kernels of single blocks: lowered, scheduled, run, looked into, compared with the unfused module."""
+"""Kernels of single blocks: lowered, scheduled, run, looked into, compared with TVM alone."""
 
 from __future__ import annotations
 
@@ -76,8 +76,9 @@ def unfused(graph: Graph, feed: Mapping[str, Array]) -> list[Array]:
     return run_module(graph_to_relax(graph), feed)
 
 
-def lowered(graph: Graph, layouts: Mapping[str, Layout] | None = None,
-            device: DeviceSpec = DEVICE) -> Kernel:  # fmt: skip
+def lowered(
+    graph: Graph, layouts: Mapping[str, Layout] | None = None, device: DeviceSpec = DEVICE
+) -> Kernel:
     """The whole graph as one block, not scheduled."""
     return lower_block("b000_test", graph.ops, graph, layouts or {}, device)
 
@@ -109,9 +110,14 @@ def logical(data: Array, layout: Layout) -> Array:
     return cut.reshape(*cut.shape[:a], cut.shape[a] * cut.shape[a + 1], *cut.shape[a + 2 :])
 
 
-def run_kernel(func: Any, kernel: Kernel, graph: Graph, feed: Mapping[str, Array],
-               layouts: Mapping[str, Layout] | None = None) -> list[Array]:  # fmt: skip
-    """The outputs of a kernel, row-major. They start as garbage, so that what is not written shows."""
+def run_kernel(
+    func: Any,
+    kernel: Kernel,
+    graph: Graph,
+    feed: Mapping[str, Array],
+    layouts: Mapping[str, Layout] | None = None,
+) -> list[Array]:
+    """The outputs of a kernel, row-major; they start as garbage: what is not written shows."""
     known = {**graph.constants, **feed}
     args = []
     for source in kernel.inputs:
@@ -127,13 +133,20 @@ def run_kernel(func: Any, kernel: Kernel, graph: Graph, feed: Mapping[str, Array
     tensors = [tvm.runtime.tensor(np.asarray(a, order="C")) for a in (*args, *outs)]
     target = tvm.target.Target(target_dict(host()))
     tvm.compile(tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")}), target)[
-        "kernel"](*tensors)  # fmt: skip
+        "kernel"
+    ](*tensors)
     results = tensors[len(args) :]
     return [logical(t.numpy(), x) for t, x in zip(results, kernel.layouts, strict=True)]
 
 
-def check_block(graph: Graph, kind: str, layouts: Mapping[str, Layout] | None = None,
-                device: DeviceSpec = DEVICE, rtol: float = 1e-5, atol: float = 1e-5) -> Any:  # fmt: skip
+def check_block(
+    graph: Graph,
+    kind: str,
+    layouts: Mapping[str, Layout] | None = None,
+    device: DeviceSpec = DEVICE,
+    rtol: float = 1e-5,
+    atol: float = 1e-5,
+) -> Any:
     """Lower the graph as one block of that kind, compare with the unfused module.
 
     Both the unscheduled and the scheduled function are run; returns the scheduled one.

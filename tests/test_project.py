@@ -19,6 +19,7 @@ MAX_LINES = 500
 LAYERS = (
     ("ecg", "devices"),
     ("frontend", "rewrite", "profile"),
+    ("relay",),
     ("cost",),
     ("planners",),
     ("codegen",),

@@ -91,6 +91,7 @@ def compile(
     target: Any = None,
     *,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
+    params: Any = None,
     planner: Any = "dnnfusion",
     rewrite: bool | RewriteOptions = True,
     device: DeviceSpec | str | None = None,
@@ -104,9 +105,11 @@ def compile(
 
     Parameters
     ----------
-    model : path of an ONNX file, an ONNX ModelProto, a Relax IRModule, or a torch ExportedProgram.
+    model : path of an ONNX file or a Relay module (JSON), an ONNX ModelProto, a Relax IRModule, or
+        a torch ExportedProgram.
     target : a TVM target (dict, tag or Target); default: this machine.
     shapes : input shapes, for models that leave them open.
+    params : parameters of a Relay module: a file, its bytes, or arrays by name.
     planner : "dnnfusion", "tvm" (FuseOps' groups), "none", or an object with `plan`.
     rewrite : True, False, or RewriteOptions.
     device : DeviceSpec or its name, where the target does not say enough.
@@ -125,7 +128,7 @@ def compile(
     chosen = device_for(target, device)
     report = configure(threads)
     say("import")
-    original = load(model, shapes)
+    original = load(model, shapes, params=params)
     measurer = block_measurer(chosen, report.count) if measure else None
     cost = cost_for(profile, chosen, measurer)
     options = Options(planner, rewrite_options(rewrite), chosen, cost, load_plan(plan))

@@ -18,47 +18,144 @@ from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
 
 CASES = {
-    "3x3": dict(size=(9, 9), channels=16, out=32, kernel=(3, 3), padding=1),
-    "1x1": dict(size=(7, 7), channels=24, out=48, kernel=(1, 1)),
-    "wide kernel": dict(size=(9, 11), channels=3, out=16, kernel=(1, 7), padding=(0, 3)),
-    "stride 2": dict(size=(9, 9), channels=16, out=16, kernel=(3, 3), padding=1, strides=2),
-    "even size, stride 2": dict(size=(8, 10), channels=3, out=32, kernel=(3, 3), strides=2),
-    "input ends after the last window": dict(size=(8, 8), channels=4, out=16, kernel=(2, 2),
-                                             strides=3),
-    "dilated": dict(size=(11, 11), channels=8, out=16, kernel=(3, 3), padding=2, dilation=2),
-    "odd channels": dict(size=(5, 5), channels=5, out=7, kernel=(3, 3), padding=1),
-    "17 channels out": dict(size=(5, 5), channels=16, out=17, kernel=(3, 3), padding=1),
-    "24 channels out": dict(size=(6, 6), channels=8, out=24, kernel=(3, 3), padding=1),
-    "three vectors": dict(size=(6, 6), channels=16, out=48, kernel=(3, 3), padding=1),
-    "prime width": dict(size=(3, 37), channels=4, out=16, kernel=(3, 3), padding=1),
-    "batch": dict(size=(5, 5), channels=6, out=16, kernel=(3, 3), padding=1, batch=3),
-    "grouped": dict(size=(6, 6), channels=32, out=64, kernel=(3, 3), padding=1, groups=2),
-    "small groups": dict(size=(6, 6), channels=12, out=20, kernel=(3, 3), padding=1, groups=4),
-    "depthwise": dict(size=(9, 9), channels=32, out=32, kernel=(3, 3), padding=1, groups=32),
-    "depthwise, stride 2": dict(size=(9, 9), channels=16, out=16, kernel=(3, 3), padding=1,
-                                groups=16, strides=2),
-    "depthwise, odd channels": dict(size=(7, 7), channels=7, out=7, kernel=(3, 3), padding=1,
-                                    groups=7),
-    "depthwise with multiplier": dict(size=(6, 6), channels=8, out=16, kernel=(3, 3), groups=8),
-    "1-D": dict(size=(33,), channels=8, out=16, kernel=(5,), padding=2),
-    "1-D depthwise": dict(size=(20,), channels=16, out=16, kernel=(3,), padding=1, groups=16),
-    "3-D": dict(size=(4, 5, 6), channels=4, out=16, kernel=(3, 3, 3), padding=1),
-    "3-D, stride": dict(size=(5, 6, 7), channels=3, out=8, kernel=(2, 3, 3), strides=(1, 2, 2)),
-}  # fmt: skip
+    "3x3": {"size": (9, 9), "channels": 16, "out": 32, "kernel": (3, 3), "padding": 1},
+    "1x1": {"size": (7, 7), "channels": 24, "out": 48, "kernel": (1, 1)},
+    "wide kernel": {"size": (9, 11), "channels": 3, "out": 16, "kernel": (1, 7), "padding": (0, 3)},
+    "stride 2": {
+        "size": (9, 9),
+        "channels": 16,
+        "out": 16,
+        "kernel": (3, 3),
+        "padding": 1,
+        "strides": 2,
+    },
+    "even size, stride 2": {
+        "size": (8, 10),
+        "channels": 3,
+        "out": 32,
+        "kernel": (3, 3),
+        "strides": 2,
+    },
+    "input ends after the last window": {
+        "size": (8, 8),
+        "channels": 4,
+        "out": 16,
+        "kernel": (2, 2),
+        "strides": 3,
+    },
+    "dilated": {
+        "size": (11, 11),
+        "channels": 8,
+        "out": 16,
+        "kernel": (3, 3),
+        "padding": 2,
+        "dilation": 2,
+    },
+    "odd channels": {"size": (5, 5), "channels": 5, "out": 7, "kernel": (3, 3), "padding": 1},
+    "17 channels out": {"size": (5, 5), "channels": 16, "out": 17, "kernel": (3, 3), "padding": 1},
+    "24 channels out": {"size": (6, 6), "channels": 8, "out": 24, "kernel": (3, 3), "padding": 1},
+    "three vectors": {"size": (6, 6), "channels": 16, "out": 48, "kernel": (3, 3), "padding": 1},
+    "prime width": {"size": (3, 37), "channels": 4, "out": 16, "kernel": (3, 3), "padding": 1},
+    "batch": {"size": (5, 5), "channels": 6, "out": 16, "kernel": (3, 3), "padding": 1, "batch": 3},
+    "grouped": {
+        "size": (6, 6),
+        "channels": 32,
+        "out": 64,
+        "kernel": (3, 3),
+        "padding": 1,
+        "groups": 2,
+    },
+    "small groups": {
+        "size": (6, 6),
+        "channels": 12,
+        "out": 20,
+        "kernel": (3, 3),
+        "padding": 1,
+        "groups": 4,
+    },
+    "depthwise": {
+        "size": (9, 9),
+        "channels": 32,
+        "out": 32,
+        "kernel": (3, 3),
+        "padding": 1,
+        "groups": 32,
+    },
+    "depthwise, stride 2": {
+        "size": (9, 9),
+        "channels": 16,
+        "out": 16,
+        "kernel": (3, 3),
+        "padding": 1,
+        "groups": 16,
+        "strides": 2,
+    },
+    "depthwise, odd channels": {
+        "size": (7, 7),
+        "channels": 7,
+        "out": 7,
+        "kernel": (3, 3),
+        "padding": 1,
+        "groups": 7,
+    },
+    "depthwise with multiplier": {
+        "size": (6, 6),
+        "channels": 8,
+        "out": 16,
+        "kernel": (3, 3),
+        "groups": 8,
+    },
+    "1-D": {"size": (33,), "channels": 8, "out": 16, "kernel": (5,), "padding": 2},
+    "1-D depthwise": {
+        "size": (20,),
+        "channels": 16,
+        "out": 16,
+        "kernel": (3,),
+        "padding": 1,
+        "groups": 16,
+    },
+    "3-D": {"size": (4, 5, 6), "channels": 4, "out": 16, "kernel": (3, 3, 3), "padding": 1},
+    "3-D, stride": {
+        "size": (5, 6, 7),
+        "channels": 3,
+        "out": 8,
+        "kernel": (2, 3, 3),
+        "strides": (1, 2, 2),
+    },
+}
 
 
 def wide(value, rank):
     return (value,) * rank if isinstance(value, int) else tuple(value)
 
 
-def conv(b, x, size, channels, out, kernel, padding=0, strides=1, dilation=1, groups=1, batch=1,
-         constant=True):  # fmt: skip
+def conv(
+    b,
+    x,
+    size,
+    channels,
+    out,
+    kernel,
+    padding=0,
+    strides=1,
+    dilation=1,
+    groups=1,
+    batch=1,
+    constant=True,
+):
     rank = len(size)
     shape = (out, channels // groups, *kernel)
     w = weights(b, *shape) if constant else b.input("weight", shape)
     pad = wide(padding, rank)
-    return b.op(f"nn.conv{rank}d", x, w, padding=(*pad, *pad), strides=wide(strides, rank),
-                dilation=wide(dilation, rank), groups=groups)  # fmt: skip
+    return b.op(
+        f"nn.conv{rank}d",
+        x,
+        w,
+        padding=(*pad, *pad),
+        strides=wide(strides, rank),
+        dilation=wide(dilation, rank),
+        groups=groups,
+    )
 
 
 def image(b, case):
@@ -125,8 +222,10 @@ def test_other_vector_widths(name):
 
 
 BLOCKED = {
-    "in and out": (True, True), "in": (True, False), "out": (False, True),
-}  # fmt: skip
+    "in and out": (True, True),
+    "in": (True, False),
+    "out": (False, True),
+}
 
 
 @pytest.mark.parametrize("where", BLOCKED)
@@ -139,40 +238,6 @@ def test_blocked_layouts(name, where):
     func = check_block(graph, "dwconv" if is_depthwise(case) else "conv", layouts)
     if writes:  # the tile goes from the registers to where it belongs
         assert not any(scope == "global" for n, (_, scope) in buffers(func).items() if n != "pad0")
-
-
-TRANSPOSED = {
-    "stride 1": dict(size=(5, 6), channels=8, out=16, kernel=(3, 3)),
-    "stride 2": dict(size=(5, 5), channels=16, out=16, kernel=(2, 2), strides=2),
-    "padding": dict(size=(5, 5), channels=6, out=7, kernel=(4, 4), strides=2, padding=1),
-    "output padding": dict(size=(4, 4), channels=4, out=8, kernel=(3, 3), strides=2, padding=1,
-                           output_padding=1),
-    "dilated": dict(size=(6, 6), channels=4, out=8, kernel=(3, 3), dilation=2),
-    "1-D": dict(size=(9,), channels=8, out=16, kernel=(4,), strides=3),
-    "3-D": dict(size=(3, 4, 3), channels=4, out=8, kernel=(2, 2, 2), strides=2),
-}  # fmt: skip
-
-
-def transposed(b, size, channels, out, kernel, padding=0, strides=1, dilation=1,
-               output_padding=0, groups=1, constant=True):  # fmt: skip
-    rank, shape = len(size), (channels, out // groups, *kernel)
-    w = weights(b, *shape) if constant else b.input("weight", shape)
-    return b.op(f"nn.conv{rank}d_transpose", b.input("x", (1, channels, *size)), w,
-                strides=wide(strides, rank), padding=wide(padding, rank) * 2, groups=groups,
-                dilation=wide(dilation, rank), output_padding=wide(output_padding, rank))  # fmt: skip
-
-
-@pytest.mark.parametrize("name", TRANSPOSED)
-def test_transposed_convolution(name):
-    graph = built(lambda b: b.op("nn.relu", transposed(b, **TRANSPOSED[name])))
-    check_block(graph, "conv")
-
-
-@pytest.mark.parametrize("options", [{"groups": 2}, {"constant": False}])
-def test_transposed_convolutions_without_a_template_say_so(options):
-    case = {**TRANSPOSED["stride 1"], **options}
-    with pytest.raises(NotLowerable, match="conv2d_transpose with groups or with weights that are"):
-        lowered(built(lambda b: transposed(b, **case)))
 
 
 def test_two_convolutions_do_not_fit_one_kernel():

@@ -77,15 +77,22 @@ def test_prologue(kernel):
 
 
 POOLS = {
-    "max": ("nn.max_pool2d", dict(pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))),
-    "max, ceil": ("nn.max_pool2d", dict(pool_size=(3, 3), strides=(2, 2), ceil_mode=True)),
-    "max, dense": ("nn.max_pool2d", dict(pool_size=(2, 3), strides=(1, 1))),
-    "max, dilated": ("nn.max_pool2d", dict(pool_size=(2, 2), dilation=(2, 2))),
-    "average": ("nn.avg_pool2d", dict(pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))),
-    "average over the border": ("nn.avg_pool2d", dict(
-        pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1), count_include_pad=True)),
-    "average, even": ("nn.avg_pool2d", dict(pool_size=(2, 2), strides=(2, 2))),
-}  # fmt: skip
+    "max": ("nn.max_pool2d", {"pool_size": (3, 3), "strides": (2, 2), "padding": (1, 1, 1, 1)}),
+    "max, ceil": ("nn.max_pool2d", {"pool_size": (3, 3), "strides": (2, 2), "ceil_mode": True}),
+    "max, dense": ("nn.max_pool2d", {"pool_size": (2, 3), "strides": (1, 1)}),
+    "max, dilated": ("nn.max_pool2d", {"pool_size": (2, 2), "dilation": (2, 2)}),
+    "average": ("nn.avg_pool2d", {"pool_size": (3, 3), "strides": (2, 2), "padding": (1, 1, 1, 1)}),
+    "average over the border": (
+        "nn.avg_pool2d",
+        {
+            "pool_size": (3, 3),
+            "strides": (2, 2),
+            "padding": (1, 1, 1, 1),
+            "count_include_pad": True,
+        },
+    ),
+    "average, even": ("nn.avg_pool2d", {"pool_size": (2, 2), "strides": (2, 2)}),
+}
 
 
 @pytest.mark.parametrize("out", [16, 7])
@@ -166,14 +173,22 @@ MOVED = {
     "attention keys": ("matmul", lambda b: heads(b, (0, 2, 3, 1))),
     "transposed": ("matmul", lambda b: b.op("permute_dims", product(b), axes=(0, 2, 1))),
     "flattened": ("matmul", lambda b: b.op("reshape", product(b), (48, 64))),
-    "and added to": ("matmul", lambda b: b.op(
-        "add", b.op("permute_dims", product(b), axes=(2, 0, 1)), b.input("r", (64, 2, 24)))),
+    "and added to": (
+        "matmul",
+        lambda b: b.op(
+            "add", b.op("permute_dims", product(b), axes=(2, 0, 1)), b.input("r", (64, 2, 24))
+        ),
+    ),
     "channels last": ("conv", lambda b: b.op("permute_dims", conv_relu(b), axes=(0, 2, 3, 1))),
     "flattened map": ("conv", lambda b: b.op("reshape", conv_relu(b), (1, 32 * 36))),
     "channel shuffle": ("conv", shuffled),
-    "depthwise, channels last": ("dwconv", lambda b: b.op("permute_dims", conv(
-        b, b.input("x", (1, 16, 6, 6)), 16, groups=16), axes=(0, 2, 3, 1))),
-}  # fmt: skip
+    "depthwise, channels last": (
+        "dwconv",
+        lambda b: b.op(
+            "permute_dims", conv(b, b.input("x", (1, 16, 6, 6)), 16, groups=16), axes=(0, 2, 3, 1)
+        ),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", MOVED)

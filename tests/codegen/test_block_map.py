@@ -103,9 +103,16 @@ def test_special_ops():
         x, c = b.op("divide", b.input("x", (3, 4, 16)), 0.2), b.input("c", (3, 1, 16), "bool")
         clipped = b.op("clip", x, -2.0, 1.5), b.op("clip", x, float("-inf"), 0.5)
         cast = b.op("astype", x, dtype="int32"), b.op("astype", c, dtype="float32")
-        return (*clipped, *cast, b.op("where", c, x, b.input("y", (4, 16))), b.op("nn.leakyrelu", x, alpha=0.3),
-                b.op("nn.prelu", x, weights(b, 4)), b.op("nn.softplus", x, beta=2.0),
-                b.op("astype", x, dtype="bool"), b.op("nn.prelu", x, weights(b, 1)))  # fmt: skip
+        return (
+            *clipped,
+            *cast,
+            b.op("where", c, x, b.input("y", (4, 16))),
+            b.op("nn.leakyrelu", x, alpha=0.3),
+            b.op("nn.prelu", x, weights(b, 4)),
+            b.op("nn.softplus", x, beta=2.0),
+            b.op("astype", x, dtype="bool"),
+            b.op("nn.prelu", x, weights(b, 1)),
+        )
 
     graph = built(make)
     assert {op.kind for op in graph.ops} >= set(SPECIAL) - {"nn.dropout"}
@@ -113,9 +120,12 @@ def test_special_ops():
 
 
 BROADCASTS = {
-    "rows": ((4, 1), (1, 16)), "rank": ((16,), (2, 3, 16)), "scalar": ((), (3, 5)),
-    "ones inside": ((2, 1, 4, 1), (3, 1, 8)), "prime": ((5, 7), (7,)),
-}  # fmt: skip
+    "rows": ((4, 1), (1, 16)),
+    "rank": ((16,), (2, 3, 16)),
+    "scalar": ((), (3, 5)),
+    "ones inside": ((2, 1, 4, 1), (3, 1, 8)),
+    "prime": ((5, 7), (7,)),
+}
 
 
 @pytest.mark.parametrize("name", BROADCASTS)
@@ -156,18 +166,23 @@ def test_several_outputs_in_one_kernel():
 
 
 GATHERS = {
-    "rows of a table": lambda b: b.op("take", b.input("t", (9, 16)), b.input("i", (2, 3), "int64"),
-                                      axis=0),
+    "rows of a table": lambda b: b.op(
+        "take", b.input("t", (9, 16)), b.input("i", (2, 3), "int64"), axis=0
+    ),
     "columns": lambda b: b.op("take", b.input("t", (4, 9)), b.input("i", (5,), "int32"), axis=1),
-    "clipped": lambda b: b.op("take", b.input("t", (3, 8)), b.input("i", (6,), "int64"), axis=0,
-                              mode="clip"),
-    "wrapped": lambda b: b.op("take", b.input("t", (3, 8)), b.input("i", (6,), "int64"), axis=0,
-                              mode="wrap"),
-    "elements": lambda b: b.op("gather_elements", b.input("t", (5, 6)),
-                               b.input("i", (3, 6), "int64"), axis=0),
-    "elements of the last axis": lambda b: b.op("gather_elements", b.input("t", (5, 6)),
-                                                b.input("i", (5, 2), "int64"), axis=1),
-}  # fmt: skip
+    "clipped": lambda b: b.op(
+        "take", b.input("t", (3, 8)), b.input("i", (6,), "int64"), axis=0, mode="clip"
+    ),
+    "wrapped": lambda b: b.op(
+        "take", b.input("t", (3, 8)), b.input("i", (6,), "int64"), axis=0, mode="wrap"
+    ),
+    "elements": lambda b: b.op(
+        "gather_elements", b.input("t", (5, 6)), b.input("i", (3, 6), "int64"), axis=0
+    ),
+    "elements of the last axis": lambda b: b.op(
+        "gather_elements", b.input("t", (5, 6)), b.input("i", (5, 2), "int64"), axis=1
+    ),
+}
 
 
 @pytest.mark.parametrize("name", GATHERS)
@@ -186,8 +201,14 @@ def test_gather_by_computed_indices():
     assert block_names(func) == ["out0"]
 
 
-@pytest.mark.parametrize("layouts", [{"x": Layout(1, 16)}, {"sigmoid": Layout(1, 16)},
-                                     {"x": Layout(1, 16), "sigmoid": Layout(1, 8)}])  # fmt: skip
+@pytest.mark.parametrize(
+    "layouts",
+    [
+        {"x": Layout(1, 16)},
+        {"sigmoid": Layout(1, 16)},
+        {"x": Layout(1, 16), "sigmoid": Layout(1, 8)},
+    ],
+)
 def test_blocked_layouts_are_index_maps(layouts):
     def make(b):
         x = b.input("x", (2, 32, 5, 6))
@@ -204,12 +225,22 @@ def test_shapes_that_do_not_fill_vectors(shape, device):
     check_block(graph, "map", device=device)
 
 
-@pytest.mark.parametrize("make, why", [
-    (lambda b: b.op("cumsum", b.input("x", (3, 4)), axis=1), "no template for cumsum"),
-    (lambda b: b.op("take", b.input("t", (5,)), b.input("i", (2,), "int64")), "take: take with"),
-    (lambda b: b.op("nn.pad", b.input("x", (3, 4)), pad_width=(1, 1, 1, 1), pad_mode="reflect"),
-     "nn.pad with these attributes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, why",
+    [
+        (lambda b: b.op("cumsum", b.input("x", (3, 4)), axis=1), "no template for cumsum"),
+        (
+            lambda b: b.op("take", b.input("t", (5,)), b.input("i", (2,), "int64")),
+            "take: take with",
+        ),
+        (
+            lambda b: b.op(
+                "nn.pad", b.input("x", (3, 4)), pad_width=(1, 1, 1, 1), pad_mode="reflect"
+            ),
+            "nn.pad with these attributes",
+        ),
+    ],
+)
 def test_what_has_no_template_says_so(make, why):
     with pytest.raises(NotLowerable, match=why):
         lowered(built(make))

@@ -7,12 +7,12 @@ from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable
 
 POOLS = {
-    "nn.max_pool1d": dict(pool_size=(3,), strides=(2,), padding=(1, 1)),
-    "nn.max_pool2d": dict(pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1)),
-    "nn.max_pool3d": dict(pool_size=(2, 2, 2), strides=(2, 2, 2)),
-    "nn.avg_pool1d": dict(pool_size=(4,), strides=(3,)),
-    "nn.avg_pool2d": dict(pool_size=(3, 3), padding=(1, 1, 1, 1)),
-    "nn.avg_pool3d": dict(pool_size=(2, 3, 2), padding=(1, 1, 1, 1, 1, 1)),
+    "nn.max_pool1d": {"pool_size": (3,), "strides": (2,), "padding": (1, 1)},
+    "nn.max_pool2d": {"pool_size": (3, 3), "strides": (2, 2), "padding": (1, 1, 1, 1)},
+    "nn.max_pool3d": {"pool_size": (2, 2, 2), "strides": (2, 2, 2)},
+    "nn.avg_pool1d": {"pool_size": (4,), "strides": (3,)},
+    "nn.avg_pool2d": {"pool_size": (3, 3), "padding": (1, 1, 1, 1)},
+    "nn.avg_pool3d": {"pool_size": (2, 3, 2), "padding": (1, 1, 1, 1, 1, 1)},
 }
 
 

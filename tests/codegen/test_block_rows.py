@@ -1,4 +1,4 @@
-"""Row reductions, softmax, normalisations and poolings by themselves, against the unfused module."""
+"""Row reductions, softmax and normalisations, against the unfused module."""
 
 import numpy as np
 import pytest
@@ -116,6 +116,7 @@ def test_normalisations_of_data_far_from_zero(name):
 @pytest.mark.parametrize("options", [{"center": False}, {"scale": False}])
 def test_layer_norm_without_a_parameter(options):
     """Against the interpreter: TVM's legalisation applies both whatever the attributes say."""
+
     def make(b):
         gamma, beta = weights(b, 40), weights(b, 40, seed=1)
         return b.op("nn.layer_norm", b.input("x", (3, 40)), gamma, beta, **options)

@@ -77,7 +77,9 @@ def test_a_block_without_blocked_inputs_stays_row_major():
     assert assigned(lambda b: b.op("exp", b.op("nn.relu", image(b)))) == {}
 
 
-@pytest.mark.parametrize("widths, factor", [((16, 32), 16), ((16, 8), 8), ((16, 20), 4), ((16, 6), 1)])  # fmt: skip
+@pytest.mark.parametrize(
+    "widths, factor", [((16, 32), 16), ((16, 8), 8), ((16, 20), 4), ((16, 6), 1)]
+)
 def test_the_parts_of_a_concatenation_bound_its_blocks(widths, factor):
     """A part that ends inside of a block of the whole would have to be moved element by element."""
 

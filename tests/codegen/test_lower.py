@@ -68,8 +68,9 @@ def _longer(b, count):
 
 
 def test_kernels_are_named_as_their_blocks_and_carry_kind_and_origins():
-    graph = built(lambda b: b.op("nn.relu", conv(b, b.input("x", (1, 8, 6, 6)), 16,
-                                                 origins=("stem",))))  # fmt: skip
+    graph = built(
+        lambda b: b.op("nn.relu", conv(b, b.input("x", (1, 8, 6, 6)), 16, origins=("stem",)))
+    )
     made, result = lowered(graph)
     (block,) = made.blocks
     func = kernels(result.module)[block.name]
@@ -92,10 +93,16 @@ def test_constants_are_packed_at_compile_time():
 
 def test_the_layout_between_two_kernels_is_in_the_types_of_the_call():
     _, result = lowered(built(lambda b: _longer(b, 2)))
-    outs = [b.value.ty_args[0] for block in result.module["main"].body.blocks
-            for b in block.bindings if isinstance(b.value, relax.Call)]  # fmt: skip
+    outs = [
+        b.value.ty_args[0]
+        for block in result.module["main"].body.blocks
+        for b in block.bindings
+        if isinstance(b.value, relax.Call)
+    ]
     assert [tuple(int(n) for n in t.shape.values) for t in outs] == [
-        (1, 1, 8, 8, 16), (1, 16, 8, 8)]  # fmt: skip
+        (1, 1, 8, 8, 16),
+        (1, 16, 8, 8),
+    ]
 
 
 def test_a_reshape_by_itself_is_a_view_without_a_kernel():
@@ -103,7 +110,7 @@ def test_a_reshape_by_itself_is_a_view_without_a_kernel():
         y = b.op("cumsum", b.input("x", (4, 6)), axis=1)
         return b.op("cumsum", b.op("reshape", y, (2, 12)), axis=1)
 
-    made, result = check(built(make), "none")
+    _made, result = check(built(make), "none")
     assert sorted(result.kinds.values()).count("view") == 1
     view = next(name for name, kind in result.kinds.items() if kind == "view")
     assert view not in result.kernel_of and view not in kernels(result.module)
@@ -130,7 +137,7 @@ def test_a_plain_block_has_row_major_neighbours():
         y = b.op("cumsum", y, axis=1)
         return b.op("nn.relu", conv(b, y, 16))
 
-    made, result = check(built(make))
+    _made, result = check(built(make))
     assert "plain" in result.kinds.values() or "relax" in result.kinds.values()
     _, blocked = lowered(built(lambda b: _longer(b, 3)))
     assert "1, 1, 8, 8, 16" in blocked.module["main"].script()
@@ -152,17 +159,20 @@ def test_barriers_are_written_as_they_were():
     x = relax.Var("x", relax.TensorType((4, 8), "float32"))
     with builder.function("main", [x]):
         a = builder.emit(relax.op.nn.relu(x))
-        c = builder.emit(relax.call_dps_packed("test.lower.copy", a, relax.TensorType((4, 8), "float32")))  # fmt: skip
+        c = builder.emit(
+            relax.call_dps_packed("test.lower.copy", a, relax.TensorType((4, 8), "float32"))
+        )
         builder.emit_func_output(builder.emit(relax.op.exp(c)))
     tvm.register_global_func("test.lower.copy", lambda s, t: s.copyto(t), override=True)
     mod = builder.get()
     imported = from_relax(mod)
-    made, result = lowered(imported.graph, imported=imported)
+    _made, result = lowered(imported.graph, imported=imported)
     assert sorted(result.kinds.values()) == ["barrier", "map", "map"]
     assert "call_dps_packed" in result.module["main"].script()
     feed = {"x": np.linspace(-1, 1, 32).reshape(4, 8).astype("float32")}
-    np.testing.assert_allclose(run_module(result.module, feed)[0], np.exp(np.maximum(feed["x"], 0)),
-                               rtol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(
+        run_module(result.module, feed)[0], np.exp(np.maximum(feed["x"], 0)), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("planner", ["dnnfusion", "tvm", "none"])

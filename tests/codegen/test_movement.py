@@ -90,8 +90,9 @@ MOVES = {
     "squeeze": lambda b, x: b.op("squeeze", b.op("reshape", x, (6, 1, 40)), axis=(1,)),
     "transpose": lambda b, x: b.op("permute_dims", x, axes=(2, 0, 3, 1)),
     "reversed axes": lambda b, x: b.op("permute_dims", x),
-    "broadcast_to": lambda b, x: b.op("broadcast_to", b.op("expand_dims", x, axis=0),
-                                      (3, 2, 3, 5, 8)),
+    "broadcast_to": lambda b, x: b.op(
+        "broadcast_to", b.op("expand_dims", x, axis=0), (3, 2, 3, 5, 8)
+    ),
     "slice": lambda b, x: b.op("strided_slice", x, (1, 3), (1, 6), (3, 0), (1, -2)),
     "slice from the end": lambda b, x: b.op("strided_slice", x, (-1,), (-5,), (100,), (2,)),
     "split": lambda b, x: b.op("split", x, indices_or_sections=(1, 4), axis=2)[1],
@@ -101,14 +102,20 @@ MOVES = {
     "pad": lambda b, x: b.op("nn.pad", x, pad_width=(0, 0, 1, 2, 0, 0, 3, 0), pad_value=-1.0),
     "concat": lambda b, x: b.op("concat", (x, b.op("exp", x), x), axis=2),
     "stack": lambda b, x: b.op("stack", (x, b.op("exp", x)), axis=1),
-    "pixel_shuffle": lambda b, x: b.op("nn.pixel_shuffle", b.op("reshape", x, (1, 8, 5, 6)),
-                                       upscale_factor=2),
-    "nearest": lambda b, x: b.op("image.resize2d", x, (10, 24), method="nearest_neighbor",
-                                 coordinate_transformation_mode="asymmetric",
-                                 rounding_method="floor"),
+    "pixel_shuffle": lambda b, x: b.op(
+        "nn.pixel_shuffle", b.op("reshape", x, (1, 8, 5, 6)), upscale_factor=2
+    ),
+    "nearest": lambda b, x: b.op(
+        "image.resize2d",
+        x,
+        (10, 24),
+        method="nearest_neighbor",
+        coordinate_transformation_mode="asymmetric",
+        rounding_method="floor",
+    ),
     "tril": lambda b, x: b.op("tril", x, 1),
     "triu": lambda b, x: b.op("triu", x, -1),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", MOVES)
@@ -131,8 +138,9 @@ def test_index_maps_vanish(name):
 def test_a_chain_of_reorganize_and_shuffle_is_one_block():
     def make(b):
         x = b.op("nn.relu", b.input("x", (4, 6, 10)))
-        return b.op("exp", b.op("permute_dims", b.op("reshape", x, (4, 2, 3, 10)),
-                                axes=(1, 3, 0, 2)))  # fmt: skip
+        return b.op(
+            "exp", b.op("permute_dims", b.op("reshape", x, (4, 2, 3, 10)), axes=(1, 3, 0, 2))
+        )
 
     func = check_block(built(make), "map")
     assert block_names(func) == ["out0"] and buffers(func) == {}
@@ -167,8 +175,16 @@ def test_movement_inside_a_reduction():
 @pytest.mark.parametrize("mode", [("NCHW", "linear"), ("NHWC", "nearest_neighbor")])
 def test_resizing_with_arithmetic_or_channels_last_has_no_template(mode):
     layout, method = mode
-    graph = built(lambda b: b.op("image.resize2d", b.input("x", (1, 4, 4, 4)), (8, 8), method=method,
-                                 layout=layout, coordinate_transformation_mode="asymmetric",
-                                 rounding_method="floor"))  # fmt: skip
+    graph = built(
+        lambda b: b.op(
+            "image.resize2d",
+            b.input("x", (1, 4, 4, 4)),
+            (8, 8),
+            method=method,
+            layout=layout,
+            coordinate_transformation_mode="asymmetric",
+            rounding_method="floor",
+        )
+    )
     with pytest.raises(NotLowerable, match="with these attributes"):
         lowered(graph)

@@ -41,12 +41,17 @@ def test_a_rounded_width_has_a_good_tile_at_little_cost(width, limit):
         assert tile_of(wide, limit) >= good > tile_of(width, limit)
 
 
-@pytest.mark.parametrize("width, wide", [(111, 112), (112, 112), (37, 39), (13, 13), (5, 5), (59, 60)])  # fmt: skip
+WIDTHS = {111: 112, 112: 112, 37: 39, 13: 13, 5: 5, 59: 60}
+
+
+@pytest.mark.parametrize("width, wide", WIDTHS.items())
 def test_rounded_widths(width, wide):
     assert round_up(width, 14) == wide
 
 
-@pytest.mark.parametrize("blocks, vectors", [(1, 1), (2, 2), (3, 3), (4, 2), (5, 1), (6, 2), (9, 3)])
+@pytest.mark.parametrize(
+    "blocks, vectors", [(1, 1), (2, 2), (3, 3), (4, 2), (5, 1), (6, 2), (9, 3)]
+)
 def test_vectors_side_by_side_divide_the_blocks(blocks, vectors):
     assert vectors_of(blocks) == vectors and blocks % vectors == 0
 

@@ -99,7 +99,8 @@ class Maker:
     def partner(self, x: str) -> str:
         """A second operand that broadcasts with `x`: same shape, or some of its dimensions 1."""
         shape = self.shape(x)
-        good = [t for t in self.pool if self.dtype(t) == self.dtype(x) and _fits(self.shape(t), shape)]
+        good = [t for t in self.pool
+                if self.dtype(t) == self.dtype(x) and _fits(self.shape(t), shape)]  # fmt: skip
         if self.dtype(x) != "float32" or self.c.number(0, 3):
             return self.c.pick(good[-6:])
         how = self.c.number(0, 2)

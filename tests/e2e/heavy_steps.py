@@ -6,8 +6,23 @@ import math
 
 from tests.e2e.dags import Maker, Step
 from tests.e2e.steps import (
-    binary, choose, cut, gather, guarded, joined, normalise, parametric, reduce, reorganise,
-    resize, scan, shared, shuffle, spread, unary, whole,
+    binary,
+    choose,
+    cut,
+    gather,
+    guarded,
+    joined,
+    normalise,
+    parametric,
+    reduce,
+    reorganise,
+    resize,
+    scan,
+    shared,
+    shuffle,
+    spread,
+    unary,
+    whole,
 )
 from tvm_dnnfusion.ecg.graph import GraphError
 

@@ -84,15 +84,14 @@ def test_rewriting_can_be_switched_off(mod, fused, wanted):
     out = DNNFusionPass(rewrite=False)(mod)
     assert REWRITE not in out.attrs and REWRITE in fused.attrs
     named = [n for b in plan_of(out).blocks for n in b.ops]
-    assert named == [op.name for op in from_relax(mod).graph.ops]
+    assert sorted(named) == sorted(op.name for op in from_relax(mod).graph.ops)
     same_numbers(out, wanted)
 
 
 def test_rewriting_takes_options(mod):
     every = frozenset(rule.name for rule in all_rules())
-    out = DNNFusionPass(rewrite=RewriteOptions(disabled=every))(mod)
-    off = DNNFusionPass(rewrite=False)(mod)
-    assert plan_of(out) == plan_of(off)
+    out, off = (DNNFusionPass(rewrite=r)(mod) for r in (RewriteOptions(disabled=every), False))
+    assert plan_of(out).blocks == plan_of(off).blocks
 
 
 @pytest.mark.parametrize("name", ["x86-64-v2", "x86-64-v3"])
@@ -152,7 +151,9 @@ def test_a_plan_of_another_function_is_refused(fused):
 
 def test_a_plan_of_other_shapes_is_refused():
     def module(width):
-        return graph_to_relax(built(lambda b: b.op("exp", b.op("nn.relu", b.input("x", (4, width))))))
+        return graph_to_relax(
+            built(lambda b: b.op("exp", b.op("nn.relu", b.input("x", (4, width)))))
+        )
 
     plan = plan_of(DNNFusionPass()(module(8)))
     with pytest.raises(PlanError, match="another graph"):

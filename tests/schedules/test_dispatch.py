@@ -90,7 +90,7 @@ def test_a_registered_schedule_is_used(graph, registered):
     seen = []
     registered("matmul", lambda k: seen.append(k.device))
     func = schedule_kernel(lowered(graph).func, DEVICE)
-    assert set(d.name for d in seen) == {DEVICE.name}
+    assert {d.name for d in seen} == {DEVICE.name}
     assert str(func.attrs["dnnfusion.schedule"]) == "matmul"
     assert text_without_schedule(func) == lowered(graph).func.script()
 

@@ -1,4 +1,4 @@
-"""The form that each schedule gives: its own schedule, tiles in registers, parallel and vector loops."""
+"""The form that each schedule gives: tiles in registers, parallel and vector loops."""
 
 import numpy as np
 import pytest
@@ -63,7 +63,7 @@ def kernel_of(kind, device=DEVICE):
 
 @pytest.fixture(scope="module", params=HEAVY)
 def made(request):
-    """(kind, graph, kernel, scheduled function) of a kernel of each kind, worth running in parallel."""
+    """(kind, graph, kernel, scheduled function) of each kind, large enough to run in parallel."""
     graph, kernel = kernel_of(request.param)
     return request.param, graph, kernel, scheduled(kernel)
 

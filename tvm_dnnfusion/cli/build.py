@@ -28,6 +28,7 @@ class Build:
     plan_file: Path | None = None
     no_rewrite: bool = False
     no_reassociate: bool = False
+    params: Path | None = None
     database: Path | None = None
     measure: bool = False
     threads: int | None = None
@@ -66,6 +67,7 @@ class Build:
                 model,
                 tvm.target.Target(self.target),
                 shapes=shapes,
+                params=self.params,
                 planner=self.planner or "dnnfusion",
                 rewrite=self._rewrite(),
                 profile=self._profile(),
@@ -98,19 +100,27 @@ class Build:
         return ProfileDB(path) if wanted else None
 
 
-def load_model(path: str, shapes: Shapes | None, *, allow_symbolic: bool = False) -> Any:
+def load_model(
+    path: str,
+    shapes: Shapes | None,
+    params: Path | None = None,
+    *,
+    allow_symbolic: bool = False,
+) -> Any:
     """The Relax module of a model file. Raises InputError, which says what is wrong with it."""
     from tvm_dnnfusion.frontend import load
 
-    return load(path, shapes, allow_symbolic=allow_symbolic)
+    return load(path, shapes, params=params, allow_symbolic=allow_symbolic)
 
 
-def read_graph(path: str, shapes: Shapes | None, rewritten: bool) -> GraphSummary:
+def read_graph(
+    path: str, shapes: Shapes | None, rewritten: bool, params: Path | None = None
+) -> GraphSummary:
     """The graph of a model file, as imported or after rewriting; nothing is built."""
     from tvm_dnnfusion.ecg.metrics import extend
     from tvm_dnnfusion.frontend.relax import from_relax
 
-    graph = from_relax(load_model(path, shapes, allow_symbolic=True)).graph
+    graph = from_relax(load_model(path, shapes, params, allow_symbolic=True)).graph
     if not rewritten:
         return summarise(extend(graph))
     from tvm_dnnfusion.rewrite import RewriteOptions, rewrite

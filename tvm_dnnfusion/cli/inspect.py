@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -20,23 +21,25 @@ BARRIER = "Barrier"
 
 @click.command("inspect")
 @options.model
+@options.params
 @click.option("--ops", "list_ops", is_flag=True, help="List every operator, not only the sums.")
 @click.option("--rewritten", is_flag=True, help="Look at the graph after rewriting.")
 @options.common
 def command(
     model: str,
     input_shapes: dict[str, tuple[int, ...]] | None,
+    params: Path | None,
     list_ops: bool,
     rewritten: bool,
     as_json: bool,
 ) -> None:
     """Show what MODEL is made of.
 
-    MODEL is an ONNX file, or a program saved with torch.export.save (.pt2).
+    MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON).
     """
     from tvm_dnnfusion.cli.build import read_graph
 
-    graph = read_graph(model, input_shapes, rewritten)
+    graph = read_graph(model, input_shapes, rewritten, params)
     parts = [_by_type(graph), _by_kind(graph), *_barriers(graph)]
     if list_ops:
         parts.append(_ops(graph))

@@ -84,8 +84,9 @@ def command(
 ) -> None:
     """Rewrite, fuse, build and verify MODEL.
 
-    MODEL is an ONNX file, or a program saved with torch.export.save (.pt2). Writes library.so,
-    artefact.json, plan.json, stats.json and report.html, all or none; none when an output differs.
+    MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON).
+    Writes library.so, artefact.json, plan.json, stats.json and report.html, all or none; none when
+    an output differs.
     """
     output = Output(as_json)
     folder = output_folder or Path(f"{Path(model).stem}-fused")

@@ -13,7 +13,9 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-MODEL_HELP = "MODEL is an ONNX file, or a program saved with torch.export.save (.pt2)."
+MODEL_HELP = (
+    "MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON)."
+)
 
 
 def common(command: F) -> F:
@@ -39,6 +41,16 @@ def model(command: F) -> F:
         help='Shapes of inputs that have symbolic dimensions: "data:[1,3,224,224] mask:[1,128]".',
     )(command)
     return click.argument("model", type=str)(command)
+
+
+def params(command: F) -> F:
+    """--params."""
+    return click.option(
+        "--params",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Parameters of a Relay module, as save_param_dict wrote them.",
+    )(command)
 
 
 def threads(command: F) -> F:
@@ -91,6 +103,7 @@ def building(command: F) -> F:
             is_flag=True,
             help="Only rewriting rules that keep the order of roundings.",
         ),
+        params,
         database,
         click.option(
             "--measure",
@@ -111,6 +124,7 @@ def building(command: F) -> F:
             "plan_file",
             "no_rewrite",
             "no_reassociate",
+            "params",
             "database",
             "measure",
             "threads",

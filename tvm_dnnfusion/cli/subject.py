@@ -28,7 +28,7 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
     """The library at the path, or the model there compiled."""
     if not is_saved(path):
         return module_of(build.compile(path, shapes, phases), build.threads)
-    if shapes or build.planned:
+    if shapes or build.planned or build.params:
         raise click.UsageError(
             f"{path} is a saved library: options on how to compile do not apply to it"
         )

@@ -81,11 +81,12 @@ def verify_all(
 
 def _onnx_runtime(request: Request, output: Output) -> Mapping[str, Any] | None:
     """Outputs of ONNX Runtime; None where it may be left out and cannot be had."""
+    from tvm_dnnfusion.relay import looks_like_relay
     from tvm_dnnfusion.runtime import run_onnx
     from tvm_dnnfusion.runtime.errors import ModuleError
 
     asked = ONNXRUNTIME in request.against
-    if Path(request.model).suffix == ".pt2":
+    if Path(request.model).suffix == ".pt2" or looks_like_relay(request.model):
         if asked:
             raise click.UsageError("ONNX Runtime runs ONNX files only")
         return None

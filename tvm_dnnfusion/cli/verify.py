@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,8 +69,8 @@ def command(
 ) -> int:
     """Compare what MODEL computes after fusion with what it should.
 
-    MODEL is an ONNX file, or a program saved with torch.export.save (.pt2). Exits with 1 where an
-    output differs by more than the tolerance.
+    MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON).
+    Exits with 1 where an output differs by more than the tolerance.
     """
     from tvm_dnnfusion.frontend.relax import from_relax
     from tvm_dnnfusion.runtime import reduction_length
@@ -85,8 +86,8 @@ def command(
             original, module = compiled.original, module_of(compiled, build.threads)
         else:
             phases("import")
-            original = load_model(model, input_shapes)
-            module = open_module(str(library), None, build, phases)
+            original = load_model(model, input_shapes, build.params)
+            module = open_module(str(library), None, replace(build, params=None), phases)
         phases("verify")
         inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
         request = Request(model, inputs, against, rtol, atol, build.threads)

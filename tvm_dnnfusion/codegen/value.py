@@ -18,6 +18,7 @@ import tvm
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.negative import ascending
 
 Index = tuple[Any, ...]
 
@@ -89,7 +90,7 @@ class Body:
         if isinstance(expr, int):
             return expr
         try:
-            return self.analyzer.simplify(expr)
+            return self.analyzer.simplify(ascending(expr))
         except TypeError:
             return expr  # it holds a load, which the analyzer cannot hash
 

@@ -5,10 +5,16 @@ First room of the pipeline. `load` takes what the command line and `compile` tak
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tvm_dnnfusion.frontend.errors import InputError, MissingPackageError, NotOnnxError
+from tvm_dnnfusion.frontend.errors import (
+    InputError,
+    MissingPackageError,
+    NotOnnxError,
+    ParamsError,
+)
 from tvm_dnnfusion.frontend.shapes import Shapes, parse_input_shapes
 
 if TYPE_CHECKING:
@@ -20,14 +26,23 @@ _TORCH_SUFFIX = ".pt2"
 _PIP_TORCH = "pip install torch"
 
 
-def load(model: Any, shapes: Shapes | None = None, *, allow_symbolic: bool = False) -> tvm.IRModule:
+def load(
+    model: Any,
+    shapes: Shapes | None = None,
+    *,
+    params: Any = None,
+    allow_symbolic: bool = False,
+) -> tvm.IRModule:
     """A Relax module of a model.
 
     Parameters
     ----------
-    model : path of an ONNX file or of a program saved with torch.export.save (".pt2"), an ONNX
+    model : path of an ONNX file, of a program saved with torch.export.save (".pt2") or of a Relay
+        module saved with tvm.ir.save_json (known by its content, not by its name), an ONNX
         ModelProto, a torch ExportedProgram, or an IRModule, which is returned as it is.
-    shapes : input name -> shape in elements, for symbolic dimensions of an ONNX model.
+    shapes : input name -> shape in elements, for symbolic dimensions of an ONNX or Relay model.
+    params : values of a Relay module's parameters: a file that save_param_dict wrote, its bytes, or
+        a mapping from names to arrays.
     allow_symbolic : let dimensions without a number stay symbolic.
 
     Raises
@@ -40,6 +55,16 @@ def load(model: Any, shapes: Shapes | None = None, *, allow_symbolic: bool = Fal
     import onnx
     import tvm
 
+    if isinstance(model, str | Path):
+        relay = import_module("tvm_dnnfusion.relay")  # a later room: only for such a file
+        if relay.looks_like_relay(model):
+            return relay.load_json(
+                Path(model), params, shapes=shapes, allow_symbolic=allow_symbolic
+            )
+    if params is not None:
+        what = str(model) if isinstance(model, str | Path) else "the model"
+        reason = "parameters are given, and it is not a Relay module"
+        raise ParamsError(what, reason, "Leave the parameters out: only Relay keeps them apart")
     if isinstance(model, tvm.IRModule):
         return model
     if isinstance(model, str | Path) and Path(model).suffix == _TORCH_SUFFIX:

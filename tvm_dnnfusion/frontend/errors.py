@@ -85,6 +85,10 @@ class InputNameError(InputError):
     """A shape was given for an input that the model does not have."""
 
 
+class ParamsError(InputError):
+    """Parameters were given for a model that takes none."""
+
+
 class MissingPackageError(InputError):
     """The input needs a Python package that is not installed."""
 

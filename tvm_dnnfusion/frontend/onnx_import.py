@@ -177,7 +177,8 @@ class Importer(onnx_frontend.ONNXGraphImporter):
 
 
 def _constant(array: np.ndarray) -> relax.Expr:
-    return relax.const(np.ascontiguousarray(array).reshape(array.shape))
+    # with its own type: without it, int64 would become int32
+    return relax.const(np.ascontiguousarray(array).reshape(array.shape), str(array.dtype))
 
 
 def _is_static(shape: relax.ShapeExpr) -> bool:

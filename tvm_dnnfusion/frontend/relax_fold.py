@@ -28,7 +28,7 @@ def fold_layout(func: relax.Function) -> relax.Function:
         if folded is None:
             return value
         known[var] = folded
-        return relax.const(folded)
+        return relax.const(folded, str(folded.dtype))  # else int64 becomes int32
 
     return map_bindings(func, change)
 

@@ -81,19 +81,29 @@ class FunctionWriter:
         """Write the function and return the module. `result` gives the expression of an output."""
         name, old = self.imported.function, self.imported.module
         others = {gv: f for gv, f in old.functions.items() if gv.name_hint != name}
+        own = next((gv for gv in old.functions if gv.name_hint == name), None)
+        source = old[own] if own is not None else None
         self.builder = relax.BlockBuilder(tvm.IRModule(others))
         for key, added in self.added.items():
             self.globals[key] = self.builder.add_func(added, key)
         params = [var for var, _ in self.imported.params]
-        with self.builder.function(name, params, attrs=dict(self.imported.attrs)):
+        with self.builder.function(
+            name,
+            params,
+            attrs=dict(self.imported.attrs),
+            pure=source is None or bool(source.is_pure),
+            private=source is not None and "global_symbol" not in self.imported.attrs,
+        ):
             if self.pure:
                 with self.builder.dataflow():
                     out = self.builder.emit_output(self._body(result))
             else:
                 out = self._body(result)
             self.builder.emit_func_output(out)
-        new = self.builder.get()
-        return tvm.IRModule(dict(new.functions.items()), attrs=old.attrs)
+        # callers, the function itself among them, know it by the variable that it had
+        new = {own if own is not None and gv.name_hint == name else gv: f
+               for gv, f in self.builder.get().functions.items()}  # fmt: skip
+        return tvm.IRModule(new, attrs=old.attrs)
 
     def _body(self, result: Callable[[str], Any] | None) -> Any:
         for param, value in self.imported.params:
@@ -117,7 +127,9 @@ class FunctionWriter:
             var = self.builder.match_cast(value, opaque.cast, name_hint=outputs[0])
         else:
             value = with_origins(value, *op.origins) if op and op.origins else value
-            var = self.builder.emit(value, name_hint=_hint(outputs[0]))
+            # an op that is only an effect (assert_op, print) makes nothing
+            hint = outputs[0] if outputs else op.name if op else ""
+            var = self.builder.emit(value, name_hint=_hint(hint))
         if isinstance(var.ty, relax.TupleType):
             for i, t in enumerate(outputs):
                 self.env[t] = self.builder.emit(relax.TupleGetItem(var, i), name_hint=_hint(t))

@@ -1,7 +1,7 @@
 """What legality and cost ask of ops and blocks again and again, computed once per graph.
 
-The canonical order (level, then name) does not depend on the order in which a graph lists its ops:
-everything that a planner iterates over or breaks ties with goes by it.
+The canonical order (level, layers, name) does not depend on the order in which a graph lists its
+ops: everything that a planner iterates over or breaks ties with goes by it.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Facts:
         for op in self.graph.ops:
             before = self.graph.predecessors(op)
             level[op.name] = 1 + max((level[p.name] for p in before), default=0)
-        ranked = sorted(self.graph.ops, key=lambda op: (level[op.name], op.name))
+        # importers number ops in the order in which the file lists them; layers keep their names
+        ranked = sorted(self.graph.ops, key=lambda op: (level[op.name], op.origins, op.name))
         return {op.name: i for i, op in enumerate(ranked)}
 
     @cached_property

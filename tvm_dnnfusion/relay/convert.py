@@ -17,7 +17,7 @@ from tvm import relax
 
 from tvm_dnnfusion.frontend.origins import Origins
 from tvm_dnnfusion.relay.emit import Emitter
-from tvm_dnnfusion.relay.entry import Call, Unsupported
+from tvm_dnnfusion.relay.entry import Call, Unsupported, constant
 from tvm_dnnfusion.relay.errors import (
     SAVE_AGAIN,
     CyclicRelayError,
@@ -173,7 +173,7 @@ class Converter:
             at = self.doc.node(index).attrs.get("data", "")
             if not str(at).isdecimal():
                 raise self.doc.damaged(f"the constant of node {index} has no data")
-            self._constants[index] = relax.const(self.doc.array(int(at)))
+            self._constants[index] = constant(self.doc.array(int(at)))
         return self._constants[index]
 
     def _tuple(self, index: int, frame: Frame) -> Visit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -9,9 +10,20 @@ import tvm
 from tvm import relax
 
 from tvm_dnnfusion.frontend.origins import Origins, origins_of, with_origins
-from tvm_dnnfusion.relay.entry import packed
+from tvm_dnnfusion.relay.entry import MAX_MADE, Unsupported, packed
 
 _LEAVES = (relax.Var, relax.ShapeExpr, tvm.ir.Constant)
+
+
+MAX_ELEMENTS = 1 << 40
+"""Elements of a tensor: 4 TiB of float32, more than any machine that runs one model has."""
+
+
+def _elements(expr: relax.Expr) -> int:
+    """Elements of a tensor of static shape; 0 for what has none."""
+    shape = getattr(getattr(expr, "ty", None), "shape", None)
+    dims = shape.values if isinstance(shape, relax.ShapeExpr) else [0]
+    return math.prod(getattr(d, "value", 1) for d in dims) if len(dims) else 1
 
 
 class Emitter:
@@ -21,6 +33,7 @@ class Emitter:
         self._builder = relax.BlockBuilder()
         self._scopes: list[list[Any]] = [[]]
         self._count = 0
+        self._constant: set[relax.Var] = set()
         self.branches = False
         self.origins: Origins = ()
 
@@ -31,10 +44,29 @@ class Emitter:
         if self.origins and not origins_of(expr):
             expr = with_origins(expr, *self.origins)
         made = self._builder.normalize(expr)
+        constant = self._measure(made)
         var = relax.Var(f"lv{self._count or ''}", made.ty)
         self._count += 1
+        if constant:
+            self._constant.add(var)
         self._scopes[-1].append(relax.VarBinding(var, made))
         return var
+
+    def _measure(self, made: relax.Expr) -> bool:
+        """Whether the expression is constant. Raises Unsupported for a tensor beyond the limits."""
+        size = _elements(made)
+        if size > MAX_ELEMENTS:
+            raise Unsupported(f"a tensor of {size} elements, of at most {MAX_ELEMENTS}")
+        args = list(made.args) if isinstance(made, relax.Call) else []
+        args = [f for a in args for f in (a.fields if isinstance(a, relax.Tuple) else [a])]
+        if not args or not all(self._is_constant(a) for a in args):
+            return False
+        if size > max(MAX_MADE, 4 * sum(_elements(a) for a in args)):
+            raise Unsupported(f"a constant of {size} elements made from few")
+        return True
+
+    def _is_constant(self, arg: relax.Expr) -> bool:
+        return not isinstance(arg, relax.Var) or arg in self._constant
 
     def open(self) -> None:
         """Begin a branch."""

@@ -20,6 +20,11 @@ from tvm.ir import GenericConst
 Value = Union[relax.Expr, tuple["Value", ...]]
 
 
+MAX_MADE = 1 << 24
+"""Elements of a constant that the import itself makes: the largest tables of places in models (a
+vocabulary, the rows of a picture) have some 2^18."""
+
+
 class Unsupported(Exception):
     """A call that has no Relax form; the message is the reason."""
 
@@ -74,11 +79,17 @@ class Call:
 
     def const(self, value: Any, dtype: str) -> relax.Expr:
         """A constant."""
-        return relax.const(np.asarray(value), dtype) if np.ndim(value) else relax.const(value, dtype)
+        return constant(np.asarray(value).astype(dtype))
 
     def scalar(self, value: float, like: relax.Expr) -> relax.Expr:
         """A scalar constant of an operand's data type."""
-        return relax.const(value, self.dtype(like))
+        return self.const(value, self.dtype(like))
+
+    def places(self, extent: int, rank: int, axis: int) -> np.ndarray:
+        """0, 1, ... along one axis of `rank`. Raises Unsupported for too many."""
+        if not 0 <= extent <= MAX_MADE:
+            raise Unsupported(f"a constant of {extent} places, of at most {MAX_MADE}")
+        return np.arange(extent).reshape(shape_of_axis(rank, axis))
 
     def known(self, index: int, what: str) -> np.ndarray:
         """Data of a constant operand. Raises Unsupported."""
@@ -86,6 +97,11 @@ class Call:
         if not isinstance(value, GenericConst):
             raise Unsupported(f"{what} is not a constant")
         return value.value.numpy()
+
+
+def constant(array: np.ndarray) -> relax.Expr:
+    """A constant of the array's own data type: without it, int64 would become int32."""
+    return relax.const(np.ascontiguousarray(array).reshape(array.shape), str(array.dtype))
 
 
 Make = Callable[[Call], Value]

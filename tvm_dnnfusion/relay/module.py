@@ -8,6 +8,7 @@ given parameters become constants.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +22,16 @@ from tvm import relax
 from tvm_dnnfusion.frontend.errors import InputNameError, InputShapeError, MissingShapeError
 from tvm_dnnfusion.frontend.onnx import clean_up
 from tvm_dnnfusion.frontend.shapes import FLAG, Shapes, format_input_shapes
-from tvm_dnnfusion.relay.convert import Converter, Frame, variable_name
-from tvm_dnnfusion.relay.emit import Emitter, identifier
-from tvm_dnnfusion.relay.errors import DamagedRelayError, RelayParamsError
+from tvm_dnnfusion.relay.convert import Converter, Frame, first_line, variable_name
+from tvm_dnnfusion.relay.emit import MAX_ELEMENTS, Emitter, identifier
+from tvm_dnnfusion.relay.entry import constant
+from tvm_dnnfusion.relay.errors import (
+    SAVE_AGAIN,
+    DamagedRelayError,
+    OversizedRelayError,
+    RelayError,
+    RelayParamsError,
+)
 from tvm_dnnfusion.relay.params import Params, load_params
 from tvm_dnnfusion.relay.reader import Document, read_document
 from tvm_dnnfusion.relay.values import TensorType, Type, string_at, type_of
@@ -72,8 +80,12 @@ def load_document(
     value = converter.convert(doc.index(main, "body"), frame)
     attrs = {"global_symbol": "main", "input_names": inputs.names}
     func = emitter.function(inputs.params, value, attrs)
-    mod = relax.transform.Normalize()(tvm.IRModule({"main": func}))
-    return clean_up(relax.transform.ConvertToDataflow(1)(mod)), converter
+    try:
+        mod = relax.transform.Normalize()(tvm.IRModule({"main": func}))
+        return clean_up(relax.transform.ConvertToDataflow(1)(mod)), converter
+    except Exception as error:  # folding constants compiles and runs what they go through
+        reason = f"TVM refuses the converted module: {first_line(error)}"
+        raise RelayError(doc.source, reason, SAVE_AGAIN) from error
 
 
 def _functions(doc: Document) -> tuple[dict[int, int], int]:
@@ -178,7 +190,7 @@ class _Inputs:
                     f"{kind.dtype}{['?' if d is None else d for d in kind.shape]}",
                     "Give the parameters that were saved with this module",
                 )
-        return relax.const(np.ascontiguousarray(value).reshape(value.shape))
+        return constant(value)
 
     def _variable(self, name: str, kind: Type) -> Any:
         if isinstance(kind, tuple):
@@ -188,6 +200,10 @@ class _Inputs:
             raise DamagedRelayError(
                 self.doc.source, reason, "Run relay.transform.InferType() before saving"
             )
+        size = math.prod(d or 1 for d in kind.shape)
+        if size > MAX_ELEMENTS:
+            reason = f"the input {name} has {size} elements, of at most {MAX_ELEMENTS}"
+            raise OversizedRelayError(self.doc.source, reason, SAVE_AGAIN)
         var = relax.Var(
             identifier(name, self._taken), relax.TensorType(self._dims(name, kind), kind.dtype)
         )

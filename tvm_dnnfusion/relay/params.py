@@ -61,7 +61,8 @@ def _array(name: object, value: Any) -> np.ndarray:
     if array.dtype == object:
         reason = f"{name} is no tensor but a {type(value).__name__}"
         raise RelayParamsError("parameters", reason, "Give numpy arrays or TVM tensors")
-    return array
+    # TVM reads the truth values of its own older files as a one-bit integer
+    return array.astype("bool") if str(array.dtype) == "uint1" else array
 
 
 def _decode(data: bytes, source: str) -> dict[str, np.ndarray]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import string
 from typing import Any
 
-import numpy as np
 from tvm import relax
 
 from tvm_dnnfusion.relay.entry import Call, Entry, Unsupported, Value, shape_of_axis, unpacked
@@ -86,10 +85,10 @@ def one_hot(
 ) -> relax.Expr:
     """[..., depth, ...] of dtype."""
     rank = call.rank(indices)
-    if not -rank - 1 <= axis <= rank or not 0 < depth <= 1 << 28:
+    if not -rank - 1 <= axis <= rank or depth < 1:
         raise Unsupported(f"{depth} places at axis {axis}")
     axis = axis % (rank + 1)
-    place = np.arange(depth).reshape(shape_of_axis(rank + 1, axis))
+    place = call.places(depth, rank + 1, axis)
     spread = call.do("expand_dims", indices, [axis])
     hit = call.do("equal", spread, call.const(place, call.dtype(indices)))
     return call.do("where", hit, *(call.do("astype", v, dtype) for v in (on, off)))
@@ -153,7 +152,7 @@ def _sequence_mask(call: Call) -> Value:
     if axis > 1:
         raise Unsupported(f"axis {axis}")
     rank, dtype = call.rank(x), call.dtype(lengths)
-    place = np.arange(call.dims(x)[axis]).reshape(shape_of_axis(rank, axis))
+    place = call.places(call.dims(x)[axis], rank, axis)
     spread = call.do("reshape", lengths, shape_of_axis(rank, 1 - axis, call.dims(lengths)[0]))
     inside = call.do("less", call.const(place, dtype), spread)
     return call.do("where", inside, x, call.scalar(float(call.get("mask_value", 0.0)), x))

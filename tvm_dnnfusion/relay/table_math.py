@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from tvm import relax
+from tvm.ir import GenericConst
 
 from tvm_dnnfusion.relay.entry import Call, Entry, Unsupported, Value, identity, relax_op, same
 
@@ -21,10 +22,11 @@ UNARY = (
     "zeros_like ones_like"
 ).split()
 BINARY = (
-    "add bitwise_and bitwise_or bitwise_xor divide equal floor_divide floor_mod greater "
+    "add bitwise_and bitwise_or bitwise_xor equal greater "
     "greater_equal left_shift less less_equal logical_and logical_or logical_xor maximum minimum "
-    "mod multiply not_equal power right_shift subtract where"
+    "multiply not_equal power right_shift subtract where"
 ).split()
+DIVISIONS = ("divide", "floor_divide", "floor_mod", "mod")
 IDENTITY = {
     "copy": "",
     "on_device": "OnDeviceAttrs",
@@ -68,7 +70,7 @@ def round_half_away(call: Call, x: relax.Expr) -> relax.Expr:
 
 def _trunc_divide(call: Call) -> Value:
     """Towards zero: Relax's division of integers does so by itself."""
-    quotient = call.do("divide", *call.args)
+    quotient = _whole_division("divide")(call)
     if call.dtype(call.x).startswith(("float", "bfloat")):
         return call.do("trunc", quotient)
     return quotient
@@ -76,8 +78,21 @@ def _trunc_divide(call: Call) -> Value:
 
 def _trunc_mod(call: Call) -> Value:
     if not call.dtype(call.x).startswith(("float", "bfloat")):
-        return call.do("mod", *call.args)
+        return _whole_division("mod")(call)
     return call.do("subtract", call.x, call.do("multiply", _trunc_divide(call), call.args[1]))
+
+
+def _whole_division(op: str) -> Any:
+    """A constant divisor of integers must not be 0: folding the constants would divide by it."""
+
+    def make(call: Call) -> Value:
+        divisor = call.args[1]
+        whole = not call.dtype(call.x).startswith(("float", "bfloat"))
+        if whole and isinstance(divisor, GenericConst) and not divisor.value.numpy().all():
+            raise Unsupported("an integer is divided by 0")
+        return call.do(op, *call.args)
+
+    return make
 
 
 def _clip(call: Call) -> Value:
@@ -203,6 +218,7 @@ _ALIASES = {"fast_exp": "exp", "fast_erf": "erf", "fast_tanh": "tanh"}
 ENTRIES: tuple[Entry, ...] = (
     *(same(name) for name in UNARY),
     *(same(name) for name in BINARY),
+    *(Entry(name, name, _whole_division(name)) for name in DIVISIONS),
     *(same(old, new, note="the exact function") for old, new in _ALIASES.items()),
     *(
         Entry(name, "its operand", identity, struct, ignored=PLACE, note="")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tvm import relax
 
-from tvm_dnnfusion.relay.entry import Call, Entry, Unsupported, Value, along
+from tvm_dnnfusion.relay.entry import Call, Entry, Unsupported, Value, along, constant
 from tvm_dnnfusion.relay.table_math import fixed_point_multiply, round_half_away
 from tvm_dnnfusion.relay.table_nn import UNTUNED, conv, widened
 
@@ -87,7 +87,7 @@ def requantize(
         rank = call.rank(x)
         shape = [len(pairs) if a == axis else 1 for a in range(rank)] if len(pairs) > 1 else []
         factor, shift = (np.array(column, "int64").reshape(shape) for column in zip(*pairs))
-        made = fixed_point_multiply(call, made, relax.const(factor), relax.const(shift))
+        made = fixed_point_multiply(call, made, constant(factor), constant(shift))
     return call.do("add", made, call.do("astype", out_zero, "int32"))
 
 

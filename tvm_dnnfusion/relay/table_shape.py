@@ -29,6 +29,8 @@ from tvm_dnnfusion.relay.entry import (
 )
 
 _INT64_MAX = 2**63 - 1
+MAX_PARTS = 1 << 14
+"""Parts of one split, each of which is a variable of its own."""
 
 
 def new_shape(old: tuple[int, ...], codes: Sequence[int], allow_zero: bool) -> list[int]:
@@ -74,7 +76,11 @@ def _reshape(call: Call) -> Value:
 
 
 def _reshape_to(call: Call, codes: list[int], allow_zero: bool) -> Value:
-    return call.do("reshape", call.x, new_shape(call.dims(call.x), codes, allow_zero))
+    shape = new_shape(call.dims(call.x), codes, allow_zero)
+    if 0 in shape:  # Relax would read the 0 as a code: nothing in, nothing out
+        dtype = call.dtype(call.x)
+        return call.const(np.empty(shape), dtype)
+    return call.do("reshape", call.x, shape)
 
 
 def _dyn_reshape(call: Call) -> Value:
@@ -118,7 +124,7 @@ def _expanded(call: Call, axis: int, count: int) -> Value:
 def _split(call: Call) -> Value:
     parts, axis = call.attrs["indices_or_sections"], call.axis(call.x)
     if isinstance(parts, int):
-        if parts < 1 or call.dims(call.x)[axis] % parts:
+        if not 0 < parts <= MAX_PARTS or call.dims(call.x)[axis] % parts:
             raise Unsupported(f"{parts} equal parts of {call.dims(call.x)[axis]}")
         if parts == 1:
             return (call.x,)
@@ -225,9 +231,7 @@ def _arange(call: Call) -> Value:
     start, stop, step = (call.known(i, what) for i, what in enumerate(("start", "stop", "step")))
     dtype = call.attrs["dtype"]
     count = math.ceil((float(stop) - float(start)) / float(step))
-    if not 0 <= count <= 1 << 28:
-        raise Unsupported(f"a range of {count} elements")
-    return call.const((np.arange(count) * step + start).astype(dtype), dtype)
+    return call.const((call.places(count, 1, 0) * step + start).astype(dtype), dtype)
 
 
 def _shape_of(call: Call) -> Value:

@@ -119,8 +119,10 @@ def _mirror_pad(call: Call) -> Value:
         return call.do("nn.pad", call.x, [w for pair in pairs for w in pair], "reflect")
     x = call.x
     for axis, pair in enumerate(pairs):
+        if max(pair) > call.dims(x)[axis]:
+            raise Unsupported(f"pad_width is {pair} for {call.dims(x)[axis]} elements")
         if any(pair):
-            places = np.pad(np.arange(call.dims(x)[axis]), pair, mode="symmetric")
+            places = np.pad(call.places(call.dims(x)[axis], 1, 0), pair, mode="symmetric")
             x = call.do("take", x, call.const(places, "int64"), axis)
     return x
 
@@ -137,6 +139,8 @@ def _rounding(mode: str) -> str:
 def _resize_attrs(call: Call) -> dict[str, Any]:
     mode = call.get("coordinate_transformation_mode", "half_pixel")
     roi = [float(v) for v in call.get("roi", ())]
+    if len(roi) not in (0, 2 * (call.rank(call.x) - 2)):
+        raise Unsupported(f"roi is {roi}")
     if mode == "tf_crop_and_resize" and not any(roi):
         raise Unsupported("it crops to nothing")
     return {

@@ -6,6 +6,7 @@ a string, or a tuple of these.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from tvm_dnnfusion.relay.schema import STRUCTS
 MAX_DEPTH = 8
 """Arrays inside arrays of an attribute; pad_width has two, and none has more."""
 
+_DTYPE = re.compile(r"bool|u?int(8|16|32|64)|b?float16|float(32|64)")
 _PREFIX = "relay.attrs."
 _IMMEDIATE = ("IntImm", "FloatImm", "tir.IntImm", "tir.FloatImm")
 
@@ -81,8 +83,14 @@ def _string(doc: Document, text: str) -> str:
 
 
 def dtype_name(text: str) -> str:
-    """The name of a data type, "" for none. Relay's "uint1" and "bool" are one type."""
-    return {"uint1": "bool", "void": "", "handle": ""}.get(text, text)
+    """The name of a data type, "" for none. Relay's "uint1" and "bool" are one type.
+
+    Raises Unsupported for one that is no type of a tensor's elements.
+    """
+    name = {"uint1": "bool", "void": "", "handle": ""}.get(text, text)
+    if name and not _DTYPE.fullmatch(name):
+        raise Unsupported(f"the data type {text!r:.40}")
+    return name
 
 
 def plain(doc: Document, index: int, depth: int = 0) -> Any:
@@ -121,7 +129,10 @@ def type_of(doc: Document, index: int, depth: int = 0) -> Type:
     if node.kind != "relay.TensorType":
         return None
     shape = tuple(_extent(doc, i) for i in doc.items(index, "shape"))
-    return TensorType(shape, dtype_name(str(node.attrs.get("dtype", ""))))
+    try:
+        return TensorType(shape, dtype_name(str(node.attrs.get("dtype", ""))))
+    except Unsupported as reason:
+        raise doc.damaged(f"a tensor of node {index} has {reason}") from None
 
 
 def _extent(doc: Document, index: int) -> int | None:
