@@ -23,6 +23,7 @@ from tvm_dnnfusion.codegen import (
     pointwise,
     pooling,
     reductions,
+    vecmath,
 )
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
@@ -135,7 +136,7 @@ class _Lowering:
         record = self.graph.tensors[tensor]
         data = self.graph.constants.get(tensor)
         if data is not None and 0 < data.size <= _SPLAT_LIMIT and (data == data.flat[0]).all():
-            number = tirx.const(data.flat[0].item(), record.dtype)
+            number = _immediate(data.flat[0].item(), record.dtype)
             return Value(record.dims, record.dtype, lambda body, index: number, resident=True)
         layout = self.layouts.get(tensor, PLAIN)
         if data is not None:
@@ -194,11 +195,7 @@ class _Lowering:
         """An output stage; later ops of the block read it."""
         layout = self.layouts.get(tensor, PLAIN)
         name = self.stages.name("out")
-        if (
-            value.moved
-            and value.push is not None
-            and _volume(self.stages.domain) == _volume(value.shape)
-        ):
+        if self._follows_anchor(value, layout):
             self.outputs[tensor] = (self._store_moved(name, value, layout), layout)
             return
         stage = compute(
@@ -210,6 +207,13 @@ class _Lowering:
         kept = load(stage, value.shape, layout)
         kept.readers, kept.push, kept.moved = value.readers, value.push, value.moved
         self.values[tensor] = kept
+
+    def _follows_anchor(self, value: Value, layout: Layout) -> bool:
+        """Whether the value has another order than the anchor, but its elements one by one."""
+        domain = self.stages.domain
+        if value.push is None or _volume(domain) != _volume(value.shape):
+            return False
+        return value.moved or (self.stages.kind == "conv" and layout.shape(value.shape) != domain)
 
     def _store_moved(self, name: str, value: Value, layout: Layout) -> Any:
         """An output stage in the order of the anchor, which writes to where the element belongs.
@@ -244,6 +248,12 @@ class _Lowering:
             self.stages.kind,
             tuple(op.name for op in self.ops),
         )
+
+
+def _immediate(value: Any, dtype: str) -> Any:
+    """A constant in the code; 0.0 hidden, since 0 * x is not 0 where x is infinite."""
+    number = tirx.const(value, dtype)
+    return vecmath.hidden(number) if value == 0 else number
 
 
 def _volume(shape: tuple[int, ...]) -> int:

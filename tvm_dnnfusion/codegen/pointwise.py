@@ -14,6 +14,7 @@ from tvm import tirx
 from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.value import Body, Index, Value
+from tvm_dnnfusion.codegen.vecmath import hidden
 from tvm_dnnfusion.ecg.graph import Op
 
 
@@ -51,7 +52,7 @@ def _sign(x: Any) -> Any:
 
 
 UNARY: Mapping[str, Callable[[Any], Any]] = {
-    "abs": tirx.abs, "negative": lambda x: _c(0, x) - x, "square": lambda x: x * x,
+    "abs": tirx.abs, "negative": lambda x: _c(0, x) - hidden(x), "square": lambda x: x * x,
     "exp": vecmath.exp, "tanh": vecmath.tanh, "sigmoid": vecmath.sigmoid, "erf": vecmath.erf,
     "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": tirx.log,
     "ceil": tirx.ceil, "floor": tirx.floor, "round": tirx.nearbyint, "trunc": tirx.trunc,
@@ -107,13 +108,13 @@ def _log_add_exp(a: Any, b: Any) -> Any:
 
 
 BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
-    "add": lambda a, b: a + b, "subtract": lambda a, b: a - b, "multiply": lambda a, b: a * b,
-    "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
+    "add": lambda a, b: a + b, "subtract": lambda a, b: a - hidden(b),
+    "multiply": lambda a, b: a * b, "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
     "floor_divide": lambda a, b: tirx.floordiv(a, b) if _is_int(a) else tirx.floor(a / b),
-    "equal": lambda a, b: tirx.EQ(_number(a), _number(b)),
-    "not_equal": lambda a, b: tirx.NE(_number(a), _number(b)),
-    "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= b,
-    "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= b,
+    "equal": lambda a, b: tirx.EQ(_number(a), hidden(_number(b))),
+    "not_equal": lambda a, b: tirx.NE(_number(a), hidden(_number(b))),
+    "less": lambda a, b: a < b, "less_equal": lambda a, b: a <= hidden(b),
+    "greater": lambda a, b: a > b, "greater_equal": lambda a, b: a >= hidden(b),
     "logical_and": lambda a, b: tirx.And(a, b), "logical_or": lambda a, b: tirx.Or(a, b),
     "logical_xor": lambda a, b: tirx.NE(_number(a), _number(b)),
     "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,

@@ -149,6 +149,22 @@ def _halves(x: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
     return tirx.Let(v, x, tirx.Let(root, exp(size * half), body))
 
 
+# Integers of the width of a float, by its dtype.
+_BITS = {"float16": "int16", "float32": "int32", "float64": "int64"}
+
+
+def hidden(x: Any) -> Any:
+    """The same number, in a form that TVM's simplifier cannot cancel; LLVM drops it.
+
+    The simplifier takes floats for reals: it makes x - x zero and x == x true where x is NaN, and
+    takes (x + c) - c for x, which is how rounding is written.
+    """
+    dtype = dtype_of(x)
+    if dtype not in _BITS:
+        return x
+    return tirx.reinterpret(dtype, tirx.reinterpret(_BITS[dtype], x))
+
+
 def dtype_of(expr: Any) -> str:
     """The dtype of a TIR expression."""
     return str(getattr(expr.ty, "dtype", expr.ty))

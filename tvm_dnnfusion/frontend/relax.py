@@ -215,10 +215,15 @@ class _Reader:
         self.opaque[name] = Opaque(value, free, _is_pure(value), cast)
 
     def result(self, body: Any, outputs: list[str]) -> Any:
-        """Structure of the returned value; appends its tensors to `outputs`."""
+        """Structure of the returned value; appends its tensors to `outputs`.
+
+        What is no tensor and reads none (a number, a shape) stands in it as the expression.
+        """
         value = self.alias(body)
+        if value is None and isinstance(body, relax.Tuple):
+            return tuple(self.result(field, outputs) for field in body.fields)
         if value is None:
-            raise ValueError(f"the function returns {type(body).__name__}, which is not a value")
+            return body
 
         def walk(v: Value) -> Any:
             if isinstance(v, tuple):

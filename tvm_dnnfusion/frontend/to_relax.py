@@ -215,6 +215,8 @@ def _hint(name: str) -> str:
 def _structure(shape: Any, values: list[Any]) -> Any:
     if isinstance(shape, int):
         return values[shape]
+    if not isinstance(shape, tuple):
+        return shape
     return relax.Tuple([_structure(s, values) for s in shape])
 
 

@@ -1,0 +1,54 @@
+"""Floats are not reals: what is written is what is computed, inside a block too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tests.helpers import run_kernel
+from tvm_dnnfusion.codegen.block import lower_block
+from tvm_dnnfusion.devices.registry import host
+from tvm_dnnfusion.ecg.builder import GraphBuilder
+from tvm_dnnfusion.schedules.dispatch import schedule_kernel
+
+NAN, INF = float("nan"), float("inf")
+ROUNDING = np.float32(12582912.0)  # 1.5 * 2**23: adding and subtracting it rounds to integers
+
+
+def _rounded(b: GraphBuilder, x: str) -> str:
+    c = b.constant("c", np.full((1,), ROUNDING, "float32"))
+    return b.op("subtract", b.op("add", x, c), c)
+
+
+def _times_zero(b: GraphBuilder, x: str) -> str:
+    return b.op("multiply", x, b.constant("z", np.zeros((1,), "float32")))
+
+
+def _as_float(kind: str) -> Callable[[GraphBuilder, str], str]:
+    return lambda b, x: b.op("astype", b.op(kind, x, x), dtype="float32")
+
+
+@pytest.mark.parametrize(
+    ("make", "value", "wanted"),
+    [
+        (lambda b, x: b.op("subtract", x, x), INF, NAN),
+        (lambda b, x: b.op("add", x, b.op("negative", x)), NAN, NAN),
+        (_as_float("equal"), NAN, 0.0),
+        (_as_float("less_equal"), NAN, 0.0),
+        (_as_float("greater_equal"), NAN, 0.0),
+        (_times_zero, INF, NAN),
+        (_rounded, 2.7, 3.0),
+    ],
+)
+def test_nothing_is_cancelled(
+    make: Callable[[GraphBuilder, str], str], value: float, wanted: float
+) -> None:
+    b = GraphBuilder()
+    b.output(make(b, b.op("abs", b.input("x", (32,)))))
+    graph = b.build()
+    kernel = lower_block("k", graph.ops, graph, {}, host())
+    feed = {"x": np.full(32, value, "float32")}
+    (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, feed)
+    np.testing.assert_array_equal(out, np.full(32, wanted, "float32"))
