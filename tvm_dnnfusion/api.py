@@ -18,7 +18,15 @@ from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.measuring import block_measurer
 from tvm_dnnfusion.passes.dnnfusion import load_plan, rewrite_options
-from tvm_dnnfusion.pipeline import Fused, Options, Progress, cost_for, device_for, fuse
+from tvm_dnnfusion.pipeline import (
+    Fused,
+    Options,
+    Progress,
+    check_choices,
+    cost_for,
+    device_for,
+    fuse,
+)
 from tvm_dnnfusion.planners import plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import ProfileDB
@@ -122,8 +130,10 @@ def compile(
     Raises
     ------
     InputError for a model that cannot be read or imported, PlanError for a plan of another model,
-    DeviceError for an unknown device or target.
+    DeviceError for an unknown device or target, PlannerError for an unknown planner, TypeError for
+    a planner, device or rewrite of another kind: the last three before the model is read.
     """
+    check_choices(planner, device, rewrite)
     say = progress or (lambda step: None)
     chosen = device_for(target, device)
     report = configure(threads)

@@ -19,12 +19,13 @@ from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.database import DatabaseCost, Measure
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.registry import get, host, spec_for_target, target_dict
+from tvm_dnnfusion.devices.registry import names as device_names
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import Imported, from_relax
 from tvm_dnnfusion.frontend.to_relax import to_relax
-from tvm_dnnfusion.planners import check_plan
+from tvm_dnnfusion.planners import check_plan, get_planner, planner_names
 from tvm_dnnfusion.planners import plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
@@ -65,6 +66,25 @@ class Fused:
     plan: Plan
     lowered: Lowered
     device: DeviceSpec
+
+
+def check_choices(planner: Any = "dnnfusion", device: Any = None, rewrite: Any = True) -> None:
+    """Refuse choices that no step can use, before any work is done.
+
+    Raises PlannerError or DeviceError for unknown names, TypeError for values of another kind.
+    """
+    if isinstance(planner, str):
+        get_planner(planner)
+    elif isinstance(planner, type) or not callable(getattr(planner, "plan", None)):
+        known = ", ".join(planner_names())
+        raise TypeError(f"planner is {planner!r}; give a name ({known}) or an object with `plan`")
+    if isinstance(device, str):
+        get(device)
+    elif device is not None and not isinstance(device, DeviceSpec):
+        known = ", ".join(device_names())
+        raise TypeError(f"device is {device!r}; give a DeviceSpec, a name ({known}) or None")
+    if not isinstance(rewrite, (bool, RewriteOptions)):
+        raise TypeError(f"rewrite is {rewrite!r}; give True, False or RewriteOptions")
 
 
 def device_for(target: Any = None, device: DeviceSpec | str | None = None) -> DeviceSpec:

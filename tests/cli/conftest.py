@@ -33,9 +33,7 @@ class Answer:
 
 
 @pytest.fixture
-def call(
-    capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch
-) -> Callable[..., Answer]:
+def call(capsys: pytest.CaptureFixture[str], tmp_path, monkeypatch) -> Callable[..., Answer]:
     """Call `dnnfusion` with these arguments, with a cache folder of its own."""
     monkeypatch.setenv("DNNFUSION_CACHE", str(tmp_path / "cache"))
 
@@ -65,10 +63,17 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         helper.make_node("Flatten", ["p"], ["f"], "head/flatten"),
         helper.make_node("Gemm", ["f", "w3", "b3"], ["y"], "head/gemm"),
     ]
-    weights = [weight("w1", 8, 4, 3, 3), weight("b1", 8), weight("w2", 8, 8, 3, 3),
-               weight("b2", 8), weight("w3", 8, 10), weight("b3", 10)]
+    weights = [
+        weight("w1", 8, 4, 3, 3),
+        weight("b1", 8),
+        weight("w2", 8, 8, 3, 3),
+        weight("b2", 8),
+        weight("w3", 8, 10),
+        weight("b3", 10),
+    ]
     graph = helper.make_graph(
-        nodes, "small",
+        nodes,
+        "small",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4, 12, 12])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 10])],
         weights,

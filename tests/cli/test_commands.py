@@ -70,8 +70,16 @@ def test_optimize_writes_everything(optimized):
 def test_optimize_shows_the_table_on_stdout_and_the_phases_on_stderr(call, model, tmp_path):
     answer = call("optimize", model, "-o", tmp_path / "out", "--no-profile")
     assert answer.code == 0
-    for words in ("Operators", "Kernels", "Intermediate bytes", "FLOPs", "before", "FuseOps",
-                  "after", "passed"):
+    for words in (
+        "Operators",
+        "Kernels",
+        "Intermediate bytes",
+        "FLOPs",
+        "before",
+        "FuseOps",
+        "after",
+        "passed",
+    ):
         assert words in answer.out
     phases = [line.split(":")[0] for line in answer.err.splitlines() if ": done in" in line]
     assert phases == ["import", "rewrite", "plan", "lower", "schedule", "build", "verify", "write"]
@@ -80,8 +88,13 @@ def test_optimize_shows_the_table_on_stdout_and_the_phases_on_stderr(call, model
 
 def test_optimize_json_is_all_of_stdout(call, model, tmp_path):
     answer = call("optimize", model, "-o", tmp_path / "out", "--no-verify", "--json")
-    assert answer.json["files"] == ["library.so", "artefact.json", "plan.json", "stats.json",
-                                    "report.html"]
+    assert answer.json["files"] == [
+        "library.so",
+        "artefact.json",
+        "plan.json",
+        "stats.json",
+        "report.html",
+    ]
     assert answer.json["verification"] == []
     assert set(answer.json["stats"]) >= {"operators", "kernels", "intermediate_bytes", "flops"}
 
@@ -90,15 +103,31 @@ def test_the_same_plan_gives_the_same_plan_file_and_it_can_be_applied_again(
     call, model, optimized, tmp_path
 ):
     out = tmp_path / "out"
-    answer = call("optimize", model, "-o", out, "--plan", optimized / "plan.json", "--no-verify",
-                  "--no-profile")
+    answer = call(
+        "optimize",
+        model,
+        "-o",
+        out,
+        "--plan",
+        optimized / "plan.json",
+        "--no-verify",
+        "--no-profile",
+    )
     assert answer.code == 0
     assert (out / "plan.json").read_bytes() == (optimized / "plan.json").read_bytes()
 
 
 def test_the_code_of_the_kernels_can_be_written_too(call, model, tmp_path):
-    answer = call("optimize", model, "-o", tmp_path / "out", "--dump-code", "asm, tir,ll",
-                  "--no-verify", "--no-profile")
+    answer = call(
+        "optimize",
+        model,
+        "-o",
+        tmp_path / "out",
+        "--dump-code",
+        "asm, tir,ll",
+        "--no-verify",
+        "--no-profile",
+    )
     assert answer.code == 0
     assert names(tmp_path / "out") == sorted([*FILES, "kernels.ll", "kernels.py", "kernels.s"])
     plan = json.loads((tmp_path / "out" / "plan.json").read_text())["plan"]
@@ -143,8 +172,13 @@ def test_an_earlier_result_survives_a_failure(call, model, tmp_path, monkeypatch
 def test_ctrl_c_leaves_nothing_and_exits_with_4(model, tmp_path):
     program = "import sys; from tvm_dnnfusion.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", program, "optimize", str(model), "-o", str(tmp_path / "out")]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                          env={**os.environ, "PYTHONUNBUFFERED": "1"}) as child:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    ) as child:
         assert child.stderr is not None
         line = child.stderr.readline()
         assert line.startswith("import: done"), line
@@ -173,8 +207,13 @@ def test_explain_says_what_is_wrong_with_the_file(call, optimized, tmp_path):
     (tmp_path / "text.json").write_text("hello")
     (tmp_path / "list.json").write_text("[1]")
     (tmp_path / "broken.json").write_text(json.dumps({"plan": plan["plan"], "graph": {"ops": 1}}))
-    for name, words in (("bare", "no summary of the graph"), ("text", "not a plan"),
-                        ("list", "not a plan"), ("broken", "malformed"), ("none", "no such file")):
+    for name, words in (
+        ("bare", "no summary of the graph"),
+        ("text", "not a plan"),
+        ("list", "not a plan"),
+        ("broken", "malformed"),
+        ("none", "no such file"),
+    ):
         answer = call("explain", tmp_path / f"{name}.json", "a", "b")
         assert answer.code == 2
         assert words in answer.err
@@ -185,7 +224,9 @@ def test_verify_compares_with_both_references(call, model):
     answer = call("verify", model, "--json")
     assert answer.code == 0
     assert [v["against"] for v in answer.json["verification"]] == [
-        "the unfused module", "ONNX Runtime"]
+        "the unfused module",
+        "ONNX Runtime",
+    ]
     assert answer.json["passed"] is True
 
 
@@ -251,8 +292,17 @@ def test_run_from_a_file_gives_what_onnx_runtime_gives(call, model, optimized, t
     ort = pytest.importorskip("onnxruntime")
     x = np.random.default_rng(1).normal(size=(1, 4, 12, 12)).astype("float32")
     np.savez(tmp_path / "in.npz", x=x)
-    answer = call("run", optimized, "--inputs", tmp_path / "in.npz", "--outputs",
-                  tmp_path / "out.npz", "--print-top", "2", "--json")
+    answer = call(
+        "run",
+        optimized,
+        "--inputs",
+        tmp_path / "in.npz",
+        "--outputs",
+        tmp_path / "out.npz",
+        "--print-top",
+        "2",
+        "--json",
+    )
     assert answer.code == 0
     expected = ort.InferenceSession(str(model)).run(None, {"x": x})[0]
     np.testing.assert_allclose(np.load(tmp_path / "out.npz")["y"], expected, rtol=1e-4, atol=1e-5)
@@ -297,7 +347,8 @@ def test_bad_models_are_clear_and_exit_with_2(call, command, model, tmp_path):
 
 def test_a_missing_shape_names_the_flag(call, tmp_path):
     graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"], "r")], "g",
+        [helper.make_node("Relu", ["x"], ["y"], "r")],
+        "g",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 4])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 4])],
     )
@@ -306,8 +357,9 @@ def test_a_missing_shape_names_the_flag(call, tmp_path):
     answer = call("optimize", path, "-o", tmp_path / "out")
     assert answer.code == 2
     assert "--input-shapes" in answer.err
-    shaped = call("optimize", path, "-o", tmp_path / "out", "--input-shapes", "x:[3,4]",
-                  "--no-profile")
+    shaped = call(
+        "optimize", path, "-o", tmp_path / "out", "--input-shapes", "x:[3,4]", "--no-profile"
+    )
     assert shaped.code == 0, shaped.err
     assert call("inspect", path, "--json").json["mapping_types"]["Barrier"]["operators"] == 1
     assert call("inspect", path, "--input-shapes", "x[3,4]").code == 2
@@ -315,7 +367,8 @@ def test_a_missing_shape_names_the_flag(call, tmp_path):
 
 def test_an_operator_that_cannot_be_imported_is_named_with_its_node(call, tmp_path):
     graph = helper.make_graph(
-        [helper.make_node("NoSuchOp", ["x"], ["y"], "strange/node")], "g",
+        [helper.make_node("NoSuchOp", ["x"], ["y"], "strange/node")],
+        "g",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4])],
     )
@@ -327,16 +380,19 @@ def test_an_operator_that_cannot_be_imported_is_named_with_its_node(call, tmp_pa
     assert "strange/node" in answer.err
 
 
-@pytest.mark.parametrize(("flags", "words"), [
-    (("--target", "lvm"), "lvm"),
-    (("--planner", "best"), "no planner named 'best'"),
-    (("--planner", "tvm", "--plan", "x.json"), "exclude each other"),
-    (("--plan", "none.json"), "no such file"),
-    (("--threads", "0"), "--threads"),
-    (("-o", "/proc/out"), "/proc"),
-    (("--no-rewrite", "--no-reassociate"), "nothing to do"),
-    (("--target", "cortex-a72"), "--no-verify"),
-])
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--target", "lvm"), "lvm"),
+        (("--planner", "best"), "no planner named 'best'"),
+        (("--planner", "tvm", "--plan", "x.json"), "exclude each other"),
+        (("--plan", "none.json"), "no such file"),
+        (("--threads", "0"), "--threads"),
+        (("-o", "/proc/out"), "/proc"),
+        (("--no-rewrite", "--no-reassociate"), "nothing to do"),
+        (("--target", "cortex-a72"), "--no-verify"),
+    ],
+)
 def test_wrong_options_exit_with_2(call, model, tmp_path, monkeypatch, flags, words):
     monkeypatch.chdir(tmp_path)
     answer = call("optimize", model, *flags)
@@ -361,7 +417,8 @@ def test_an_output_folder_that_is_a_file_or_anothers_is_refused_before_any_work(
 
 def test_a_plan_of_another_model_is_refused_by_name(call, optimized, tmp_path):
     graph = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y"], "r")], "g",
+        [helper.make_node("Relu", ["x"], ["y"], "r")],
+        "g",
         [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [3, 4])],
         [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [3, 4])],
     )
@@ -378,8 +435,9 @@ def test_a_corrupt_profile_database_is_set_aside_and_the_work_goes_on(
 ):
     path = tmp_path / "p.sqlite"
     path.write_bytes(b"SQLite format 3\0" + b"garbage" * 99)
-    answer = call("optimize", model, "-o", tmp_path / "out", "--db", path, "--no-verify",
-                  "--no-profile")
+    answer = call(
+        "optimize", model, "-o", tmp_path / "out", "--db", path, "--no-verify", "--no-profile"
+    )
     assert answer.code == 0
     assert "set aside" in caplog.text
     assert len(list(tmp_path.glob("p.sqlite.damaged-*"))) >= 1
@@ -403,7 +461,8 @@ def test_help_needs_no_tvm():
         "sys.exit(app.run(['--help']))"
     )
     began = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - began < 5

@@ -33,7 +33,8 @@ def failing(monkeypatch):
 
         real = app_module.LazyGroup.get_command
         monkeypatch.setattr(
-            app_module.LazyGroup, "get_command",
+            app_module.LazyGroup,
+            "get_command",
             lambda self, ctx, name: command if name == "rules" else real(self, ctx, name),
         )
 
@@ -49,7 +50,11 @@ def raiser(error: BaseException):
 
 def test_exit_codes_never_change():
     assert {e.name: int(e) for e in Exit} == {
-        "OK": 0, "VERIFICATION_FAILED": 1, "USAGE": 2, "ENVIRONMENT": 3, "INTERRUPTED": 4,
+        "OK": 0,
+        "VERIFICATION_FAILED": 1,
+        "USAGE": 2,
+        "ENVIRONMENT": 3,
+        "INTERRUPTED": 4,
         "INTERNAL": 5,
     }
 
@@ -60,15 +65,18 @@ def test_every_expected_error_exists(name: str):
     assert issubclass(getattr(importlib.import_module(module), cls), Exception)
 
 
-@pytest.mark.parametrize(("error", "code", "words"), [
-    (VerificationFailed("differs"), 1, "differs"),
-    (click.BadParameter("bad"), 2, "bad"),
-    (PermissionError(errno.EACCES, "x", "/a/b"), 2, "/a/b: Permission denied"),
-    (OSError(errno.ENOSPC, "x", "/a/b"), 3, "No space left"),
-    (ModuleNotFoundError("x", name="nowhere.helper"), 3, "pip install nowhere"),
-    (MemoryError(), 3, "out of memory"),
-    (KeyboardInterrupt(), 4, "interrupted"),
-])
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (VerificationFailed("differs"), 1, "differs"),
+        (click.BadParameter("bad"), 2, "bad"),
+        (PermissionError(errno.EACCES, "x", "/a/b"), 2, "/a/b: Permission denied"),
+        (OSError(errno.ENOSPC, "x", "/a/b"), 3, "No space left"),
+        (ModuleNotFoundError("x", name="nowhere.helper"), 3, "pip install nowhere"),
+        (MemoryError(), 3, "out of memory"),
+        (KeyboardInterrupt(), 4, "interrupted"),
+    ],
+)
 def test_expected_errors(call, failing, error, code, words):
     failing(raiser(error))
     answer = call("rules")
@@ -134,8 +142,13 @@ def test_a_reader_that_leaves_is_no_error():
         "sys.exit(app.run(['--help']))"
     )
     reading, writing = os.pipe()
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=writing,
-                          stderr=subprocess.PIPE, text=True) as child:
+    with subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=subprocess.PIPE,
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
         os.close(writing)
         os.close(reading)
         _, err = child.communicate("go")
@@ -149,14 +162,33 @@ def test_unknown_commands_and_options_are_usage_errors(call):
     assert call("doctor", "--nope").code == 2
 
 
+@pytest.mark.parametrize("variable", ["DNNFUSION_THREADS", "DNNFUSION_DEBUG"])
+@pytest.mark.parametrize("command", [
+    ["optimize", "none.onnx"], ["verify", "none.onnx"], ["run", "none.onnx"],
+    ["bench", "none.onnx"], ["inspect", "none.onnx"], ["db", "status", "--db", "none.sqlite"],
+    ["db", "export", "rows", "--db", "none.sqlite"], ["db", "merge", "none"], ["doctor"],
+], ids=" ".join)  # fmt: skip
+def test_a_bad_variable_is_the_environments_fault(call, monkeypatch, tmp_path, variable, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, "many")
+    answer = call(*command)
+    assert answer.code == 3
+    assert f"{variable}='many'" in answer.err + answer.out
+
+
+def test_the_package_of_the_commands_can_be_run():
+    done = subprocess.run([sys.executable, "-m", "tvm_dnnfusion.cli", "nope"], text=True,
+                          capture_output=True, timeout=60)  # fmt: skip
+    assert done.returncode == 2
+    assert "Usage: dnnfusion" in done.stderr and "No such command 'nope'" in done.stderr
+
+
 def test_no_file_for_the_traceback_is_survived(monkeypatch):
     def full(**kwargs: object) -> None:
         raise OSError("full")
 
     monkeypatch.setattr(errors.tempfile, "mkstemp", full)
     assert errors.keep_traceback(RuntimeError("x")) is None
-
-
 
 
 def test_help_lists_every_command_and_loads_none(call):

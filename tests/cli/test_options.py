@@ -16,7 +16,10 @@ def test_a_device_stands_for_its_target():
 
 def test_tvmcs_form_is_read():
     assert parse_target("llvm -mcpu=x86-64-v3 -mattr=+avx2,+fma -num-cores=2") == {
-        "kind": "llvm", "mcpu": "x86-64-v3", "mattr": ["+avx2", "+fma"], "num-cores": 2,
+        "kind": "llvm",
+        "mcpu": "x86-64-v3",
+        "mattr": ["+avx2", "+fma"],
+        "num-cores": 2,
     }
 
 
@@ -24,16 +27,19 @@ def test_json_is_read():
     assert parse_target('{"kind": "llvm", "mcpu": "x86-64-v3"}')["mcpu"] == "x86-64-v3"
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("lvm", "lvm"),
-    ("", "no target"),
-    ("{not json", "is not JSON"),
-    ("[1]", "no target"),
-    ("llvm -mcpu=nocpu9000", "nocpu9000"),
-    ("llvm -nosuchflag=1", "nosuchflag"),
-    ("no/such-tag", "no/such-tag"),
-    ("opencl", "opencl"),
-])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lvm", "lvm"),
+        ("", "no target"),
+        ("{not json", "is not JSON"),
+        ("[1]", "no target"),
+        ("llvm -mcpu=nocpu9000", "nocpu9000"),
+        ("llvm -nosuchflag=1", "nosuchflag"),
+        ("no/such-tag", "no/such-tag"),
+        ("opencl", "opencl"),
+    ],
+)
 def test_wrong_targets_are_refused_with_what_is_right(text: str, words: str):
     with pytest.raises(click.BadParameter) as caught:
         parse_target(text)

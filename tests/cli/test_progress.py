@@ -22,7 +22,9 @@ def test_a_line_per_phase_where_there_is_no_terminal():
         phases("lower", 1, 3)
         phases("lower", 2, 3)
     assert [line.split(" in ")[0] for line in out.getvalue().splitlines()] == [
-        "import: done", "lower: done"]
+        "import: done",
+        "lower: done",
+    ]
     assert list(phases.seconds) == ["import", "lower"]
 
 
@@ -53,14 +55,22 @@ def test_the_chatter_is_kept_back_and_nothing_else():
         "    print('from Python', file=sys.stderr)\n"
         "os.write(2, b'after\\n')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
-                          check=True, env=dict(os.environ))
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=dict(os.environ),
+    )
     assert done.stderr == "a real warning\nfrom Python\nafter\n"
 
 
 def test_json_has_no_nan():
     assert finite({"a": float("nan"), "b": [float("inf"), 1.5], 3: "x"}) == {
-        "a": "nan", "b": ["inf", 1.5], "3": "x"}
+        "a": "nan",
+        "b": ["inf", 1.5],
+        "3": "x",
+    }
 
 
 def test_a_result_is_json_or_text_never_both(capsys):

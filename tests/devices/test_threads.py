@@ -12,6 +12,8 @@ import pytest
 from tvm_dnnfusion.devices import cpu, threads
 
 ROOT = Path(__file__).parents[2]
+EVERY = cpu.processors()
+several = pytest.mark.skipif(EVERY < 2, reason="one processor: there is no other count")
 HEAD = """
 from tvm_dnnfusion.devices.threads import configure, call_with, in_force
 import tvm
@@ -34,8 +36,9 @@ def run(code: str, **env: str) -> list[str]:
 
 
 def test_counts_take_effect_up_and_down() -> None:
-    code = "for n in (3, 1, 2, 3): print(configure(n).count, running())"
-    assert run(code) == ["3 3", "1 1", "2 2", "3 3"]
+    counts = (EVERY, 1, EVERY)
+    code = f"for n in {counts}: print(configure(n).count, running())"
+    assert run(code) == [f"{n} {n}" for n in counts]
 
 
 def test_without_a_wish_the_machine_decides_and_says_why() -> None:
@@ -46,41 +49,42 @@ def test_without_a_wish_the_machine_decides_and_says_why() -> None:
 
 
 def test_the_environment_is_followed_and_named() -> None:
-    code = "r = configure(); print(r.count, r.how)"
-    assert run(code, DNNFUSION_THREADS="3", TVM_NUM_THREADS="1") == ["3 DNNFUSION_THREADS"]
-    assert run(code, TVM_NUM_THREADS="3") == ["3 TVM_NUM_THREADS"]
+    code, every = "r = configure(); print(r.count, r.how)", str(EVERY)
+    assert run(code, DNNFUSION_THREADS=every, TVM_NUM_THREADS="1") == [f"{EVERY} DNNFUSION_THREADS"]
+    assert run(code, TVM_NUM_THREADS=every) == [f"{EVERY} TVM_NUM_THREADS"]
 
 
 def test_an_explicit_count_does_not_become_the_users_wish() -> None:
     code = "configure(1); r = configure(); print(r.count, r.how)"
     want, _ = threads.default_count()
     assert run(code) == [f"{want} cores"]
-    assert run(code, TVM_NUM_THREADS="3")[0].endswith("TVM_NUM_THREADS")
+    assert run(code, TVM_NUM_THREADS=str(EVERY))[0].endswith("TVM_NUM_THREADS")
 
 
+@several
 def test_a_pool_made_too_small_is_reported_and_got_round() -> None:
     code = """
 assert running() == 1
-r = configure(3); print(r.count); print("3 asked for" in r.why)
-print(call_with(3, lambda report: (report.count, running())))
+r = configure(2); print(r.count); print("2 asked for" in r.why)
+print(call_with(2, lambda report: (report.count, running())))
 """
-    assert run(code, TVM_NUM_THREADS="1") == ["1", "True", "(3, 3)"]
+    assert run(code, TVM_NUM_THREADS="1") == ["1", "True", "(2, 2)"]
 
 
 def test_new_threads_of_the_program_get_the_same_count() -> None:
-    every = cpu.topology().logical
     code = f"""
 import threading
-configure({every})
+configure({EVERY})
 t = threading.Thread(target=lambda: print(running())); t.start(); t.join()
 """
-    assert run(code) == [str(every)]
+    assert run(code) == [str(EVERY)]
 
 
+@several
 def test_an_error_in_the_task_comes_back() -> None:
     code = """
 running()
-try: call_with(3, lambda report: 1 // 0)
+try: call_with(2, lambda report: 1 // 0)
 except ZeroDivisionError as error: print("came back", error)
 """
     assert run(code, TVM_NUM_THREADS="1")[0].startswith("came back")
@@ -89,6 +93,25 @@ except ZeroDivisionError as error: print("came back", error)
 def test_no_thread_at_all_is_refused() -> None:
     with pytest.raises(threads.ThreadError, match="at least one"):
         threads.configure(0)
+
+
+def test_more_threads_than_processors_are_refused_with_both_numbers() -> None:
+    with pytest.raises(threads.ThreadError, match=rf"{EVERY + 1} threads .* {EVERY} proc") as e:
+        threads.configure(EVERY + 1)
+    assert e.value.exit_code == 2
+
+
+def test_too_many_in_the_environment_name_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNFUSION_THREADS", "4096")
+    words = rf"DNNFUSION_THREADS=4096: .* {EVERY} processor"
+    with pytest.raises(threads.ThreadError, match=words) as error:
+        threads.configure()
+    assert error.value.exit_code == 3
+
+
+def test_a_count_from_another_machine_is_cut_to_this_ones() -> None:
+    found = [threads.at_most_all(n) for n in (None, 1, EVERY, EVERY + 5)]
+    assert found == [None, 1, EVERY, EVERY]
 
 
 def seen(monkeypatch: pytest.MonkeyPatch, *facts: object) -> int:

@@ -106,7 +106,7 @@ class Maker:
         how = self.c.number(0, 2)
         small = tuple(n if how == 0 or self.c.flag() else 1 for n in shape)
         if how == 2:
-            small = small[self.c.number(0, len(shape)):]
+            small = small[self.c.number(0, len(shape)) :]
         return self.weight(small)
 
     def axis(self, x: str) -> int:

@@ -92,7 +92,8 @@ def pooling(m: Maker) -> None:
     # with ceil_mode TVM drops a last window that starts in the padding, and still counts it
     ceil = m.c.number(0, 3) == 0 and all(
         -(-(n + low + high - k) // s) * s < n + low
-        for n, k, s, low, high in zip(shape[2:], window, strides, padding, padding[rank:]))
+        for n, k, s, low, high in zip(shape[2:], window, strides, padding, padding[rank:])
+    )
     more = {"count_include_pad": m.c.flag()} if kind == "avg" else {}
     m.add(f"nn.{kind}_pool{rank}d", x, pool_size=window, strides=strides, padding=padding,
           ceil_mode=ceil, exact=kind == "max", **more)  # fmt: skip

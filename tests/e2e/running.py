@@ -47,8 +47,11 @@ def data_for(graph: Graph, seed: int = 0) -> dict[str, np.ndarray]:
     for name in graph.inputs:
         record = graph.tensors[name]
         raw = rng.uniform(-2, 2, record.dims)
-        out[name] = raw.astype(record.dtype) if record.dtype.startswith("float") else (
-            np.floor(raw * 4).astype(record.dtype))
+        out[name] = (
+            raw.astype(record.dtype)
+            if record.dtype.startswith("float")
+            else (np.floor(raw * 4).astype(record.dtype))
+        )
     return out
 
 

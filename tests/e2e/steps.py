@@ -220,8 +220,13 @@ def shuffle(m: Maker) -> None:
 def joined(m: Maker) -> None:
     x = m.operand()
     axis, shape = m.axis(x) % len(m.shape(x)), m.shape(x)
-    same = [t for t in m.pool if m.dtype(t) == "float32" and len(m.shape(t)) == len(shape)
-            and all(a == b for i, (a, b) in enumerate(zip(m.shape(t), shape)) if i != axis)]
+    same = [
+        t
+        for t in m.pool
+        if m.dtype(t) == "float32"
+        and len(m.shape(t)) == len(shape)
+        and all(a == b for i, (a, b) in enumerate(zip(m.shape(t), shape)) if i != axis)
+    ]
     parts = (x, *(m.c.pick(same[-5:]) for _ in range(m.c.number(1, 2))))
     _limit(sum(math.prod(m.shape(t)) for t in parts))
     if m.c.number(0, 3) == 0 and len({m.shape(t) for t in parts}) == 1 and len(shape) < 5:

@@ -17,8 +17,11 @@ from tvm_dnnfusion.runtime.verify import Verification, verify
 pytestmark = pytest.mark.slow
 pytest.importorskip("onnxruntime")
 
-SOFTMAX = tuple(n for n in models.model_names()
-                if n not in ("densenet121", "transformer", "attention", "se_block", "unet"))
+SOFTMAX = tuple(
+    n
+    for n in models.model_names()
+    if n not in ("densenet121", "transformer", "attention", "se_block", "unet")
+)
 """Models that end in a softmax, which hides errors: probabilities of a wrong class score are small
 whatever it is."""
 

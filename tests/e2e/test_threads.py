@@ -12,6 +12,7 @@ import pytest
 
 import tvm_dnnfusion
 from tests import models
+from tvm_dnnfusion.devices.cpu import processors
 from tvm_dnnfusion.devices.threads import ThreadError, configure, default_count
 from tvm_dnnfusion.runtime.module import Module, run
 from tvm_dnnfusion.runtime.signature import signature_of
@@ -38,8 +39,9 @@ def test_results_are_the_same_with_any_number_of_threads():
     made = tvm_dnnfusion.compile(models.load(NAME))
     module = Module(made.executable, signature_of(made.module))
     inputs = models.inputs(NAME)
-    found = [run(module, inputs, threads=n) for n in (1, 2, 3)]
-    assert [r.threads.count for r in found] == [1, 2, 3]
+    counts = range(1, processors() + 1)
+    found = [run(module, inputs, threads=n) for n in counts]
+    assert [r.threads.count for r in found] == [*counts]
     for other in found[1:]:
         for name, array in found[0].outputs.items():
             np.testing.assert_array_equal(other.outputs[name], array)

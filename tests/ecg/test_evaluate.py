@@ -84,3 +84,12 @@ def test_a_missing_input_is_named():
     graph = b.output(b.op("exp", b.input("x", (4,)))).build()
     with pytest.raises(GraphError, match="x"):
         evaluate(graph, {})
+
+
+def test_integer_division_truncates_and_is_exact_beyond_double():
+    b = GraphBuilder()
+    x, y = b.input("x", (4,), "int64"), b.input("y", (4,), "int64")
+    graph = b.output(b.op("divide", x, y)).build()
+    data = {"x": np.array([-7, 7, -8, 2**62 + 3]), "y": np.array([2, -2, 4, 1])}
+    found = evaluate(graph, data)[graph.outputs[0]]
+    np.testing.assert_array_equal(found, [-3, -3, -2, 2**62 + 3])

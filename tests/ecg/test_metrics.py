@@ -118,6 +118,31 @@ def test_fingerprint_ignores_the_order_of_ops_and_the_values_of_constants():
     assert fingerprint(scaled(1.0)) == fingerprint(scaled(2.0))
 
 
+def with_constant(name="w", shape=(8,), dtype="float32", first=False, returned=False) -> Graph:
+    b = GraphBuilder()
+    x, w = b.input("x", (4, 8)), b.constant(name, np.zeros(shape, dtype))
+    y = b.op("subtract", w if first else x, x if first else w)
+    return b.output(b.op("nn.relu", y, name="r"), *((w,) if returned else ())).build()
+
+
+def test_fingerprint_sees_the_form_and_place_of_a_constant_but_not_its_name():
+    same = fingerprint(with_constant())
+    assert fingerprint(with_constant(name="weights.7")) == same
+    others = [with_constant(shape=(4, 8)), with_constant(shape=(1, 8)), with_constant(first=True),
+              with_constant(returned=True)]  # fmt: skip
+    assert len({same, *map(fingerprint, others)}) == 5
+    assert fingerprint(with_constant("a", returned=True)) == fingerprint(others[-1])
+
+
+def test_fingerprint_sees_the_dtype_of_a_constant():
+    def cast(dtype: str) -> Graph:
+        b = GraphBuilder()
+        w = b.constant("w", np.zeros((8,), dtype))
+        return b.output(b.op("add", b.input("x", (8,)), b.op("astype", w, dtype="float32"))).build()
+
+    assert fingerprint(cast("float64")) != fingerprint(cast("float16"))
+
+
 @pytest.mark.parametrize("shape", [(8, 4), (4, 9)])
 def test_fingerprint_sees_shapes(shape):
     assert fingerprint(one("nn.relu", shapes=(shape,))[1]) != fingerprint(

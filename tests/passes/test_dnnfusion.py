@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 import tvm
 
+import tvm_dnnfusion
 from tests.helpers import DEVICE, built, run_module, weights
 from tests.passes.modules import blocks_called, feed, net_module, prim_funcs
 from tvm_dnnfusion.devices.registry import DeviceError, get
 from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.frontend.to_relax import graph_to_relax
-from tvm_dnnfusion.passes import DNNFusionPass
+from tvm_dnnfusion.passes import DNNFusionPass, PlanPass
 from tvm_dnnfusion.planners import PlannerError, get_planner, plan_from_json, plan_to_json
 from tvm_dnnfusion.planners.plan_io import PlanError, save_plan
 from tvm_dnnfusion.profile.database import ProfileDB
@@ -75,9 +76,36 @@ def test_planner_as_an_object(mod):
     tvm.ir.assert_structural_equal(by_name, by_object)
 
 
-def test_an_unknown_planner_is_refused_with_those_that_exist(mod):
-    with pytest.raises(PlannerError, match=r"no planner named 'best'; known: "):
-        DNNFusionPass(planner="best")(mod)
+WRONG = [
+    ({"planner": "best"}, PlannerError, "'best'; known: dnnfusion, none, tvm"),
+    ({"planner": 3}, TypeError, "planner is 3; give a name .*dnnfusion, none, tvm"),
+    ({"planner": None}, TypeError, "planner is None; give a name"),
+    ({"planner": type(get_planner("none"))}, TypeError, "SingletonPlanner.*; give a name"),
+    ({"device": "x86-64-v9"}, DeviceError, "no device named 'x86-64-v9'; did you mean"),
+    ({"device": 7}, TypeError, "device is 7; give a DeviceSpec, a name .*cortex-a72.* or None"),
+]
+REWRITES = [
+    ({"rewrite": value}, TypeError, "rewrite is .*; give True, False or RewriteOptions")
+    for value in ("yes", 1, None, ["fold"])
+]
+
+
+@pytest.mark.parametrize(("options", "error", "words"), WRONG + REWRITES)
+def test_choices_are_checked_when_the_pass_is_made(options, error, words):
+    with pytest.raises(error, match=words):
+        DNNFusionPass(**options)
+
+
+@pytest.mark.parametrize(("options", "error", "words"), WRONG)
+def test_choices_of_the_planning_step_too(options, error, words):
+    with pytest.raises(error, match=words):
+        PlanPass(**options)
+
+
+@pytest.mark.parametrize(("options", "error", "words"), WRONG + REWRITES)
+def test_and_by_compile_before_the_model_is_read(options, error, words):
+    with pytest.raises(error, match=words):
+        tvm_dnnfusion.compile("no/such/model.onnx", **options)
 
 
 def test_rewriting_can_be_switched_off(mod, fused, wanted):
@@ -107,11 +135,6 @@ def test_lanes_of_the_device_are_those_of_the_kernels(mod):
         text = DNNFusionPass(device=replace(DEVICE, vector_bits=bits))(mod)["main"].script()
         layouts.append(f"1, {16 * 32 // bits}, 8, 8, {bits // 32}" in text)
     assert layouts == [True] * 3
-
-
-def test_an_unknown_device_is_refused_with_those_that_exist(mod):
-    with pytest.raises(DeviceError, match="no device named 'x86-64-v9'; did you mean"):
-        DNNFusionPass(device="x86-64-v9")(mod)
 
 
 @pytest.mark.parametrize("as_path", [True, False])

@@ -127,6 +127,48 @@ def test_a_second_process_that_saw_the_damage_leaves_the_new_file(tmp_path: Path
     assert slow.get(row(1).key) is not None
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_file_that_never_was_a_database_is_left_alone(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x08weights" * 1000)
+    before = path.read_bytes()
+    with pytest.raises(ProfileError, match=r"model\.onnx is not a profile database") as error:
+        ProfileDB(path, read_only=read_only)
+    assert error.value.exit_code == 2
+    assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_a_damaged_database_of_any_name_is_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "measurements"
+    with ProfileDB(path) as db:
+        db.put_all(tuple(row(i) for i in range(400)))
+    damage(path, "overwritten")
+    with ProfileDB(path) as db:
+        assert len(db) == 0 and len(db.status().set_aside) == 1
+
+
+@pytest.mark.parametrize("how", ["not a database", "truncated", "overwritten"])
+def test_looking_reports_damage_and_renames_nothing(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "p.sqlite"
+    with ProfileDB(path) as db:
+        db.put_all(tuple(row(i) for i in range(400)))
+    before = damage(path, how)
+    with pytest.raises(ProfileError, match=r"damaged .* sets it aside"):
+        ProfileDB(path, read_only=True)
+    assert path.read_bytes() == before and not list(tmp_path.glob("*damaged*"))
+
+
+def test_looking_reads_rows_and_makes_nothing(tmp_path: Path) -> None:
+    with ProfileDB(tmp_path / "absent.sqlite", read_only=True) as db:
+        assert (len(db), db.status().file_bytes, list(tmp_path.iterdir())) == (0, 0, [])
+    with ProfileDB(tmp_path / "p.sqlite") as db:
+        db.put(row(1))
+        with ProfileDB(tmp_path / "p.sqlite", read_only=True) as other:
+            assert other.get(row(1).key) == db.get(row(1).key)
+            with pytest.raises(ProfileError, match="readonly"):
+                other.put(row(2))
+
+
 def test_an_empty_file_is_a_new_database(tmp_path: Path) -> None:
     path = tmp_path / "p.sqlite"
     path.touch()

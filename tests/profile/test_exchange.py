@@ -101,7 +101,7 @@ def test_an_export_that_fails_leaves_the_old_file(
         raise OSError("disk full")
 
     monkeypatch.setattr("tvm_dnnfusion.profile.exchange.msgspec.json.encode", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(ProfileError, match=r"cannot write .*out\.jsonl: disk full"):
         export(db, target)
     assert target.read_text() == "old"
     assert not list(tmp_path.glob(".out*"))

@@ -1,4 +1,4 @@
-"""Writes Relay modules in the format of tvm.ir.save_json, for what no genuine file at hand shows."""
+"""Writes Relay modules in the format of tvm.ir.save_json, for what no genuine file shows."""
 
 from __future__ import annotations
 

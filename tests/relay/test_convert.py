@@ -153,15 +153,13 @@ def test_all_that_is_not_taken_is_named_with_its_place():
     b = r.call("nn.softmax", r.call("image.dilation2d", a), struct="SoftmaxAttrs", axis=1)
     c = r.call("my.op", r.call("nn.relu", a), checked=kind)
     d = r.call("nn.softmax", c, struct="SoftmaxAttrs", axis=9)
-    match = r.add("relay.Match", data="0", span=0)
+    match, last = r.add("relay.Match", data="0", span=0), r.call("vision.yolo_reorg", x)
     with pytest.raises(RelayUnsupportedError) as caught:
-        load_json(r.module([x], r.tuple(b, d, match, r.call("vision.yolo_reorg", x))))
+        load_json(r.module([x], r.tuple(b, d, match, last)))
     found = caught.value.operators
     assert set(found) == {"vision.yolo_reorg", "image.dilation2d", "my.op", "nn.softmax", "Match"}
-    assert [place for place, _ in found["vision.yolo_reorg"]] == [
-        f"call 1 of main, node {a}, route16", "call 7 of main, node 42, x"
-    ] or len(found["vision.yolo_reorg"]) == 2
-    assert found["vision.yolo_reorg"][0][0] == f"call 1 of main, node {a}, route16"
+    places = [place for place, _ in found["vision.yolo_reorg"]]
+    assert places == [f"call 1 of main, node {a}, route16", f"call 7 of main, node {last}, x"]
     assert len(found["nn.softmax"]) == 1  # the other one has no operand to speak of
     assert "docs/relay.md" in str(caught.value) and caught.value.exit_code == 2
 
@@ -176,7 +174,7 @@ def test_a_type_that_differs_from_the_files_is_an_error():
 def test_variables_out_of_their_scope():
     r = Relay()
     x, v = r.var("x", (2,)), r.var("v", (2,))
-    with pytest.raises(DamagedRelayError, match="variable v .* not bound"):
+    with pytest.raises(DamagedRelayError, match=r"variable v .* not bound"):
         load_json(r.module([x], r.call("add", x, v)))
     r = Relay()
     x, y = r.var("x", (2,)), r.var("y", (2,))

@@ -1,7 +1,7 @@
 """The same model as ONNX: each Relay call as the node that an exporter writes for it.
 
-Reads the file's nodes by itself, so that an error of the importer does not hide in both sides. Takes
-the operators of the model cases only.
+Reads the file's nodes by itself, so that an error of the importer does not hide in both sides.
+Takes the operators of the model cases only.
 """
 
 from __future__ import annotations

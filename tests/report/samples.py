@@ -88,7 +88,7 @@ def network(blocks: int = 60) -> tuple[GraphSummary, Plan]:
             ops.append(op(f"op{index}_{j}", k, last, kind if j == 0 else ONE, (layer,), 10**8))
             home[ops[-1].name] = block
             last = ops[-1].outputs
-        plan.append(Block(block, tuple(o.name for o in ops[-len(kinds):]), kind))
+        plan.append(Block(block, tuple(o.name for o in ops[-len(kinds) :]), kind))
         return last[0]
 
     stem = tip = put(0, ("nn.conv2d", "add", "nn.relu"), ("image",), MANY)

@@ -33,8 +33,14 @@ def test_unfused_layers_come_with_reason_numbers_source_and_advice():
     found = ask("layer1/Relu", "branch/Exp")
     assert found.together == ()
     assert found.path == ("relu", "a")
-    for words in ("different kernels", "NO_PROFIT", "measured", "fused_us = 31.25 µs",
-                  "apart_us = 25.00 µs", ADVICE[Reason.NO_PROFIT]):
+    for words in (
+        "different kernels",
+        "NO_PROFIT",
+        "measured",
+        "fused_us = 31.25 µs",
+        "apart_us = 25.00 µs",
+        ADVICE[Reason.NO_PROFIT],
+    ):
         assert words in found.text
 
 
@@ -50,10 +56,17 @@ def test_an_edge_per_step_of_a_long_path():
 
 
 def test_the_path_that_leaves_fewest_kernels_wins_over_the_shorter():
-    ops = [op("a", "exp", ("x",)), op("b", "exp", ("a:0",)), op("c", "exp", ("b:0",)),
-           op("d", "exp", ("c:0",)), op("m", "exp", ("a:0",)), op("e", "add", ("d:0", "m:0"))]
-    plan = Plan("t", "0", (Block("k0", ("a", "b", "c", "d", "e"), ONE), Block("k1", ("m",), ONE)),
-                ())
+    ops = [
+        op("a", "exp", ("x",)),
+        op("b", "exp", ("a:0",)),
+        op("c", "exp", ("b:0",)),
+        op("d", "exp", ("c:0",)),
+        op("m", "exp", ("a:0",)),
+        op("e", "add", ("d:0", "m:0")),
+    ]
+    plan = Plan(
+        "t", "0", (Block("k0", ("a", "b", "c", "d", "e"), ONE), Block("k1", ("m",), ONE)), ()
+    )
     assert explain(plan, graph(ops, ("e:0",)), "a", "e").path == ("a", "b", "c", "d", "e")
 
 
@@ -73,10 +86,17 @@ def test_an_edge_without_a_decision_is_not_passed_over():
 
 
 def test_a_layer_made_of_several_ops_can_be_partly_fused():
-    ops = [op("a", "exp", ("x",), origins=("L",)), op("b", "sqrt", ("a:0",), origins=("L",)),
-           op("c", "tanh", ("b:0",), origins=("M",))]
-    plan = Plan("t", "0", (Block("k0", ("a",), ONE), Block("k1", ("b", "c"), ONE)),
-                (EdgeDecision("b", "c", True, Reason.FUSED_GREEN),))
+    ops = [
+        op("a", "exp", ("x",), origins=("L",)),
+        op("b", "sqrt", ("a:0",), origins=("L",)),
+        op("c", "tanh", ("b:0",), origins=("M",)),
+    ]
+    plan = Plan(
+        "t",
+        "0",
+        (Block("k0", ("a",), ONE), Block("k1", ("b", "c"), ONE)),
+        (EdgeDecision("b", "c", True, Reason.FUSED_GREEN),),
+    )
     found = explain(plan, graph(ops, ("c:0",)), "L", "M")
     assert found.together == ("k1",)
     assert "partly fused" in found.text
@@ -93,13 +113,16 @@ def test_json_holds_the_same_facts():
     assert data["a"]["blocks"] == ["b000_conv2d_relu"]
 
 
-@pytest.mark.parametrize(("name", "ops"), [
-    ("conv", ("conv",)),
-    ("join/Add", ("add",)),
-    ("b000_conv2d_relu", ("conv", "relu")),
-    ("head", ("dense",)),
-    ("b000", ("conv", "relu")),
-])
+@pytest.mark.parametrize(
+    ("name", "ops"),
+    [
+        ("conv", ("conv",)),
+        ("join/Add", ("add",)),
+        ("b000_conv2d_relu", ("conv", "relu")),
+        ("head", ("dense",)),
+        ("b000", ("conv", "relu")),
+    ],
+)
 def test_names_that_are_understood(name: str, ops: tuple[str, ...]):
     assert resolve(diamond(), name, diamond_plan()) == ops
 

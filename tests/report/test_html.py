@@ -80,8 +80,9 @@ def test_every_block_is_a_node_and_a_row():
 
 def test_blocks_are_coloured_by_mapping_type():
     page = render(data())
-    classes = {a["data-block"]: a["class"] for n, a in read(page).tags
-               if n == "g" and "data-block" in a}
+    classes = {
+        a["data-block"]: a["class"] for n, a in read(page).tags if n == "g" and "data-block" in a
+    }
     assert classes["b000_conv2d_relu"] == "node many-many"
     assert classes["b001_exp"] == "node one"
     assert classes["b004_reshape"] == "node reorganize view"
@@ -96,8 +97,11 @@ def test_unfused_edges_are_listed_with_reason_and_figures_and_fused_ones_are_not
 
 
 def test_kernels_are_sorted_by_time_and_unknown_ones_follow():
-    times = (KernelTime("b001_exp", 1, 10.0), KernelTime("b003_add", 1, 90.0),
-             KernelTime("vm.copy", 3, 50.0))
+    times = (
+        KernelTime("b001_exp", 1, 10.0),
+        KernelTime("b003_add", 1, 90.0),
+        KernelTime("vm.copy", 3, 50.0),
+    )
     page = render(data(kernels=times))
     order = [page.index(f">{name}</") for name in ("b003_add", "b001_exp", "vm.copy")]
     table = page.index("Kernels by time")
@@ -110,11 +114,13 @@ def test_kernels_are_sorted_by_time_and_unknown_ones_follow():
 
 
 def test_rules_checks_and_facts_are_shown():
-    page = render(data(
-        rules=(RuleLine("fold_bn", 53), RuleLine("quiet", 0, near_miss="two readers")),
-        checks=(Check("ONNX Runtime", "y", False, "max abs 0.3"),),
-        facts=(("Target", "llvm"),),
-    ))
+    page = render(
+        data(
+            rules=(RuleLine("fold_bn", 53), RuleLine("quiet", 0, near_miss="two readers")),
+            checks=(Check("ONNX Runtime", "y", False, "max abs 0.3"),),
+            facts=(("Target", "llvm"),),
+        )
+    )
     for words in ("fold_bn", "53", "two readers", "FAILED", "max abs 0.3", "llvm"):
         assert words in page
 
@@ -122,11 +128,22 @@ def test_rules_checks_and_facts_are_shown():
 def test_names_from_the_model_cannot_become_markup():
     ops = [op("o", EVIL, ("x",), origins=(EVIL,)), op("p", "exp", ("o:0",), origins=(EVIL + "2",))]
     net = graph(ops, ("p:0",))
-    plan = Plan("p", "0", (Block("k" + EVIL, ("o",), ops[0].mapping), Block("l", ("p",), None)),
-                (EdgeDecision("o", "p", False, Reason.RED),))
-    full = ReportData(EVIL, plan, net, statistics(net, net, plan), ((EVIL, EVIL),),
-                      (RuleLine(EVIL, 1, EVIL), RuleLine("r", 0, near_miss=EVIL)),
-                      (KernelTime(EVIL, 1, 1.0),), (Check(EVIL, EVIL, True, EVIL),))
+    plan = Plan(
+        "p",
+        "0",
+        (Block("k" + EVIL, ("o",), ops[0].mapping), Block("l", ("p",), None)),
+        (EdgeDecision("o", "p", False, Reason.RED),),
+    )
+    full = ReportData(
+        EVIL,
+        plan,
+        net,
+        statistics(net, net, plan),
+        ((EVIL, EVIL),),
+        (RuleLine(EVIL, 1, EVIL), RuleLine("r", 0, near_miss=EVIL)),
+        (KernelTime(EVIL, 1, 1.0),),
+        (Check(EVIL, EVIL, True, EVIL),),
+    )
     page = render(full)
     assert "<img" not in page
     assert all("onerror" not in attrs for _, attrs in read(page).tags)
@@ -140,8 +157,12 @@ def test_the_same_data_gives_the_same_page():
 def test_a_plan_that_fused_everything_has_no_edge_table():
     ops = [op("a", "exp", ("x",)), op("b", "exp", ("a:0",))]
     net = graph(ops, ("b:0",))
-    plan = Plan("p", "0", (Block("k", ("a", "b"), ops[0].mapping),),
-                (EdgeDecision("a", "b", True, Reason.FUSED_GREEN),))
+    plan = Plan(
+        "p",
+        "0",
+        (Block("k", ("a", "b"), ops[0].mapping),),
+        (EdgeDecision("a", "b", True, Reason.FUSED_GREEN),),
+    )
     page = render(ReportData("m", plan, net, statistics(net, net, plan)))
     assert "Every edge of the graph was fused." in page
     assert 'id="edge-table"' not in page

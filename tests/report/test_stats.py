@@ -28,16 +28,23 @@ def test_a_block_keeps_its_inner_results_and_leaves_the_escaping_one():
 
 
 def test_several_escaping_results_of_one_block_all_count():
-    blocks = (Block("b0", ("conv", "relu", "a", "b"), MANY), Block("b1", ("add", "flat"), ONE),
-              Block("b2", ("dense",), MANY))
+    blocks = (
+        Block("b0", ("conv", "relu", "a", "b"), MANY),
+        Block("b1", ("add", "flat"), ONE),
+        Block("b2", ("dense",), MANY),
+    )
     found = count(diamond(), plan(*blocks))
     # a and b leave b0; the reshaped sum leaves b1 (its last op reorganises: the block is no view).
     assert (found.kernels, found.intermediate_bytes) == (3, 3 * 1024)
 
 
 def test_a_view_of_an_intermediate_counts_its_bytes_once():
-    ops = [op("a", "exp", ("x",)), op("v", "reshape", ("a:0",), VIEW),
-           op("w", "squeeze", ("v:0",), VIEW), op("b", "sqrt", ("w:0",))]
+    ops = [
+        op("a", "exp", ("x",)),
+        op("v", "reshape", ("a:0",), VIEW),
+        op("w", "squeeze", ("v:0",), VIEW),
+        op("b", "sqrt", ("w:0",)),
+    ]
     found = count(graph(ops, ("b:0",)))
     assert (found.kernels, found.intermediate_bytes) == (2, 1024)
 

@@ -35,7 +35,10 @@ def test_ops_carry_kind_origins_mapping_and_sizes():
     found = summarise(extend(small()))
     conv = found.by_name["c"]
     assert (conv.kind, conv.origins, conv.mapping) == (
-        "nn.conv2d", ("conv1",), MappingType.MANY_TO_MANY)
+        "nn.conv2d",
+        ("conv1",),
+        MappingType.MANY_TO_MANY,
+    )
     assert found.by_name["f"].mapping is MappingType.REORGANIZE
     assert found.tensors[conv.outputs[0]].nbytes == 6 * 8 * 8 * 4
     assert found.tensors["w"].constant
@@ -62,14 +65,17 @@ def test_a_barrier_says_why():
     assert "not known at compile time" in found.why_barrier
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda d: d.pop("ops"),
-    lambda d: d["ops"][0].pop("kind"),
-    lambda d: d["ops"][0].update(mapping="Some-to-Some"),
-    lambda d: d["ops"][0].update(barrier="NO_SUCH"),
-    lambda d: d["tensors"][0].update(bytes="many"),
-    lambda d: d.update(ops=3),
-])
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda d: d.pop("ops"),
+        lambda d: d["ops"][0].pop("kind"),
+        lambda d: d["ops"][0].update(mapping="Some-to-Some"),
+        lambda d: d["ops"][0].update(barrier="NO_SUCH"),
+        lambda d: d["tensors"][0].update(bytes="many"),
+        lambda d: d.update(ops=3),
+    ],
+)
 def test_a_malformed_section_is_refused(spoil):
     data = copy.deepcopy(graph_summary(extend(small())))
     spoil(data)

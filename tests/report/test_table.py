@@ -36,22 +36,25 @@ def test_the_stats_table_shows_change_and_missing_baseline():
     assert data.rows[3][-1] == "="
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    (fmt.bytes_text(0), "0 B"),
-    (fmt.bytes_text(1023), "1023 B"),
-    (fmt.bytes_text(1536), "1.50 KiB"),
-    (fmt.bytes_text(3 << 30), "3.00 GiB"),
-    (fmt.flops_text(12), "12 FLOP"),
-    (fmt.flops_text(4.1e9), "4.10 GFLOP"),
-    (fmt.time_text(12.5), "12.50 µs"),
-    (fmt.time_text(12500), "12.50 ms"),
-    (fmt.time_text(2.5e6), "2.50 s"),
-    (fmt.number_text("fused_us", 3), "3.00 µs"),
-    (fmt.number_text("irs_bytes", 2048), "2.00 KiB"),
-    (fmt.number_text("args", 65.0), "65"),
-    (fmt.number_text("ratio", 0.12345), "0.1235"),
-    (fmt.change_text(0, 5), "new"),
-    (fmt.names_text(("a", "b", "c", "d"), 2), "a, b, +2"),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (fmt.bytes_text(0), "0 B"),
+        (fmt.bytes_text(1023), "1023 B"),
+        (fmt.bytes_text(1536), "1.50 KiB"),
+        (fmt.bytes_text(3 << 30), "3.00 GiB"),
+        (fmt.flops_text(12), "12 FLOP"),
+        (fmt.flops_text(4.1e9), "4.10 GFLOP"),
+        (fmt.time_text(12.5), "12.50 µs"),
+        (fmt.time_text(12500), "12.50 ms"),
+        (fmt.time_text(2.5e6), "2.50 s"),
+        (fmt.number_text("fused_us", 3), "3.00 µs"),
+        (fmt.number_text("irs_bytes", 2048), "2.00 KiB"),
+        (fmt.number_text("args", 65.0), "65"),
+        (fmt.number_text("ratio", 0.12345), "0.1235"),
+        (fmt.change_text(0, 5), "new"),
+        (fmt.names_text(("a", "b", "c", "d"), 2), "a, b, +2"),
+    ],
+)
 def test_numbers(text: str, expected: str):
     assert text == expected

@@ -84,9 +84,9 @@ def graphs(draw) -> Graph:
 @settings(
     max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
-@given(graph=graphs(), reassociate=st.booleans())
-def test_random_graphs_keep_their_values(graph, reassociate):
-    result = rewrite(graph, RewriteOptions(reassociate=reassociate))
+@given(graph=graphs(), reassociate=st.booleans(), range_risk=st.booleans())
+def test_random_graphs_keep_their_values(graph, reassociate, range_risk):
+    result = rewrite(graph, RewriteOptions(reassociate=reassociate, range_risk=range_risk))
     report = result.report
     assert report.complete
     rng = np.random.default_rng(1)

@@ -22,9 +22,8 @@ def _name(rule: Rule) -> str:
 def only(*rules: Rule, fold: bool = True) -> RewriteOptions:
     """Options under which nothing but these rules applies."""
     kept = {r.name for r in rules}
-    return RewriteOptions(
-        disabled=frozenset(r.name for r in all_rules() if r.name not in kept), fold=fold
-    )
+    others = frozenset(r.name for r in all_rules() if r.name not in kept)
+    return RewriteOptions(disabled=others, fold=fold, range_risk=True)
 
 
 def _shapes_match(case, graph):
@@ -96,16 +95,18 @@ def test_rewriting_twice_changes_nothing_more(rule):
     assert canonical(twice.graph) == canonical(once.graph)
 
 
+@pytest.mark.parametrize("range_risk", [False, True])
 @pytest.mark.parametrize("rule", RULES, ids=_name)
-def test_all_rules_together_keep_the_values_and_end(rule):
+def test_all_rules_together_keep_the_values_and_end(rule, range_risk):
     case = example(rule)
-    result = rewrite(case.graph)
+    options = RewriteOptions(range_risk=range_risk)
+    result = rewrite(case.graph, options)
     assert result.report.complete
     data = case.data(11)
     exact = evaluate(case.graph, data, "float64")[case.graph.outputs[0]]
     got = evaluate(result.graph, data, "float64")[result.graph.outputs[0]]
     np.testing.assert_allclose(got, exact, rtol=1e-6, atol=1e-6)
-    assert rewrite(result.graph).report.counts == {}
+    assert rewrite(result.graph, options).report.counts == {}
 
 
 def test_the_families_have_the_sizes_that_the_paper_counts():

@@ -10,7 +10,7 @@ from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import filling, make_inputs, open_module
+from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
 from tvm_dnnfusion.report.bundle import kernel_data, kernel_rows
 from tvm_dnnfusion.report.format import time_text
 from tvm_dnnfusion.report.table import TableData, table
@@ -75,9 +75,10 @@ def command(
     from tvm_dnnfusion.runtime import BenchOptions, BenchReport, bench
 
     output = Output(as_json)
+    given = Inputs(inputs_file, fill_mode, seed)
     with Phases(output.notes) as phases:
         module = open_module(model, input_shapes, build, phases)
-        inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
+        inputs = given.make(module.signature)
         phases("measure")
         settings = BenchOptions(runs=repeat, warmup_s=warmup, wall_s=max_time, profile=profile)
         found: BenchReport = bench(module, inputs, threads=build.threads, options=settings)

@@ -22,8 +22,9 @@ def command() -> None:
     """
 
 
-def _open(path: Path | None) -> ProfileDB:
-    return ProfileDB(settings.read().cache / FILE_NAME if path is None else path)
+def _open(path: Path | None, *, read_only: bool = False) -> ProfileDB:
+    default = settings.read().cache / FILE_NAME
+    return ProfileDB(default if path is None else path, read_only=read_only)
 
 
 @command.command("status")
@@ -31,7 +32,7 @@ def _open(path: Path | None) -> ProfileDB:
 @options.common
 def status(database: Path | None, as_json: bool) -> None:
     """How many measurements there are, of which devices and schedule versions."""
-    with _open(database) as db:
+    with _open(database, read_only=True) as db:
         found = db.status()
     data = {
         "path": str(found.path),
@@ -62,7 +63,7 @@ def export_rows(file: Path, database: Path | None, as_json: bool) -> None:
     """Write all measurements to FILE as JSON lines, to keep or to share."""
     from tvm_dnnfusion.profile.exchange import export
 
-    with _open(database) as db:
+    with _open(database, read_only=True) as db:
         rows = export(db, file)
     data = {"file": str(file), "rows": rows}
     Output(as_json).emit(data, f"{count_text(rows)} measurements written to {file}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.ecg.mapping import MappingType
@@ -39,6 +40,7 @@ def command(
     """
     from tvm_dnnfusion.cli.build import read_graph
 
+    settings.read()  # a bad variable is said here as by the commands that need it
     graph = read_graph(model, input_shapes, rewritten, params)
     parts = [_by_type(graph), _by_kind(graph), *_barriers(graph)]
     if list_ops:

@@ -15,7 +15,7 @@ from tvm_dnnfusion.cli.dump import code_files, parse_formats
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.quiet import without_chatter
-from tvm_dnnfusion.cli.subject import filling, make_inputs
+from tvm_dnnfusion.cli.subject import Inputs, filling
 from tvm_dnnfusion.cli.verification import Request, require, verification_table, verify_all
 from tvm_dnnfusion.report import bundle
 from tvm_dnnfusion.report.data import ReportData
@@ -89,6 +89,7 @@ def command(
     an output differs.
     """
     output = Output(as_json)
+    given = Inputs(inputs_file, fill_mode, seed)
     folder = output_folder or Path(f"{Path(model).stem}-fused")
     check_place(folder)
     here = _runs_here(build, verify, profile)
@@ -99,7 +100,7 @@ def command(
         module = module_of(compiled, build.threads)
         inputs: dict[str, Any] = {}
         if here and (verify or profile):
-            inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
+            inputs = given.make(module.signature)
         if verify:
             phases("verify")
             request = Request(model, inputs, (), rtol, atol, build.threads)

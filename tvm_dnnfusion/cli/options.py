@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
-F = TypeVar("F", bound=Callable[..., Any])
+from tvm_dnnfusion import settings
 
-MODEL_HELP = (
-    "MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON)."
-)
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 def common(command: F) -> F:
@@ -118,6 +116,7 @@ def building(command: F) -> F:
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         from tvm_dnnfusion.cli.build import Build
 
+        settings.read()  # a bad variable is said before any work, whichever step would read it
         names = (
             "target",
             "planner",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,6 +52,17 @@ class Output:
     def warn(self, text: str) -> None:
         """A warning, on stderr."""
         click.echo(f"warning: {text}", err=True)
+
+
+def check_file_place(path: Path) -> None:
+    """Raise ArtefactError now, and not after a minute's work, where the file cannot be written."""
+    from tvm_dnnfusion.runtime.files import whole_file
+
+    class Enough(Exception):
+        pass
+
+    with suppress(Enough), whole_file(path):
+        raise Enough
 
 
 def finite(data: Any) -> Any:

@@ -11,9 +11,6 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-PHASES = ("import", "rewrite", "plan", "lower", "schedule", "build", "verify", "profile", "write")
-"""Phases of `optimize`, in order; a command skips those that it has no use for."""
-
 
 class Phases:
     """The phases of one command, as a callable that is told where the work stands.

@@ -63,6 +63,7 @@ def _text(rule: Rule) -> str:
         f"  before  {rule.before}",
         f"  after   {rule.after}",
         f"  rounding: {rounding}",
+        *(["  range: may overflow or underflow; off by default"] if rule.range_risk else []),
         *(f"  if {guard.reason}" for guard in rule.guards),
     ]
     if rule.printed is not None:
@@ -78,6 +79,8 @@ def _data(rule: Rule) -> dict[str, Any]:
         "after": rule.after,
         "guards": [guard.reason for guard in rule.guards],
         "reassociates": rule.reassociates,
+        "integers": rule.integers,
+        "range_risk": rule.range_risk,
         "printed": rule.printed,
         "note": rule.note,
     }

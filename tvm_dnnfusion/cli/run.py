@@ -9,9 +9,9 @@ import click
 
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes
-from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.output import Output, check_file_place
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import filling, make_inputs, open_module
+from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
 from tvm_dnnfusion.report.table import table
 
 SHOWN_VALUES = 4
@@ -54,9 +54,12 @@ def command(
     from tvm_dnnfusion.runtime import run
 
     output = Output(as_json)
+    given = Inputs(inputs_file, fill_mode, seed)
+    if outputs_file is not None:
+        check_file_place(outputs_file)
     with Phases(output.notes) as phases:
         module = open_module(model, input_shapes, build, phases)
-        inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
+        inputs = given.make(module.signature)
         phases("run")
         result = run(module, inputs, build.threads)
         if outputs_file is not None:

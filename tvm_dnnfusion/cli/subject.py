@@ -39,6 +39,21 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
         return load(path)
 
 
+def open_library(path: Path, phases: Phases) -> Module:
+    """The saved library at the path. Raises click.BadParameter where something else is there."""
+    from tvm_dnnfusion.runtime import load
+
+    if not (is_saved(str(path)) or path.name == "artefact.json" or path.name.endswith(".so.json")):
+        what = "is not a saved library" if path.exists() else "does not exist"
+        raise click.BadParameter(
+            f"{path} {what}; give a folder or a .so that `dnnfusion optimize` wrote",
+            param_hint="--library",
+        )
+    phases("load")
+    with without_chatter():
+        return load(path)
+
+
 def filling(command: Callable[..., Any]) -> Callable[..., Any]:
     """--inputs, --fill-mode and --seed."""
     command = click.option(
@@ -64,18 +79,28 @@ def filling(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def make_inputs(
-    signature: Signature, inputs_file: Path | None, fill_mode: str, seed: int
-) -> dict[str, Any]:
-    """Inputs from the file, or made. Raises InputsError where they do not fit."""
-    import numpy as np
+class Inputs:
+    """Where inputs come from; a file is read at once, so that a bad one costs no compiling.
 
-    from tvm_dnnfusion.runtime import load_inputs, random_inputs
+    Raises InputsError where the file cannot be read.
+    """
 
-    if inputs_file is not None:
-        return load_inputs(inputs_file, signature)
-    made = random_inputs(signature, seed)
-    if fill_mode == "random":
-        return made
-    fill = np.zeros_like if fill_mode == "zeros" else np.ones_like
-    return {name: fill(array) for name, array in made.items()}
+    def __init__(self, file: Path | None, fill_mode: str, seed: int) -> None:
+        from tvm_dnnfusion.runtime import read_arrays
+
+        self._file, self._fill_mode, self._seed = file, fill_mode, seed
+        self._given = None if file is None else read_arrays(file)
+
+    def make(self, signature: Signature) -> dict[str, Any]:
+        """Inputs of a model, from the file or made. Raises InputsError where they do not fit."""
+        import numpy as np
+
+        from tvm_dnnfusion.runtime import fit_inputs, random_inputs
+
+        if self._given is not None and self._file is not None:
+            return fit_inputs(self._given, signature, self._file)
+        made = random_inputs(signature, self._seed)
+        if self._fill_mode == "random":
+            return made
+        fill = np.zeros_like if self._fill_mode == "zeros" else np.ones_like
+        return {name: fill(array) for name, array in made.items()}

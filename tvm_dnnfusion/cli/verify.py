@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import filling, make_inputs, open_module
+from tvm_dnnfusion.cli.subject import Inputs, filling, open_library
 from tvm_dnnfusion.cli.verification import (
     REFERENCES,
     Request,
@@ -78,6 +77,7 @@ def command(
     if library is not None and (bisect or build.planned):
         raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
     output = Output(as_json)
+    given = Inputs(inputs_file, fill_mode, seed)
     found: Bisection | None = None
     with Phases(output.notes) as phases:
         compiled: Compiled | None = None
@@ -85,11 +85,11 @@ def command(
             compiled = build.compile(model, input_shapes, phases)
             original, module = compiled.original, module_of(compiled, build.threads)
         else:
+            module = open_library(library, phases)
             phases("import")
             original = load_model(model, input_shapes, build.params)
-            module = open_module(str(library), None, replace(build, params=None), phases)
         phases("verify")
-        inputs = make_inputs(module.signature, inputs_file, fill_mode, seed)
+        inputs = given.make(module.signature)
         request = Request(model, inputs, against, rtol, atol, build.threads)
         length = reduction_length(from_relax(original).graph)
         results = verify_all(module, original, build.target, length, request, output)

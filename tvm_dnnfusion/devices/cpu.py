@@ -11,6 +11,7 @@ import math
 import os
 import platform
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,6 +85,19 @@ def topology(root: Path = ROOT, cpus: frozenset[int] | None = None) -> Topology:
     guest = "hypervisor" in cpu_info(root).flags
     physical = len(set(siblings)) if known else len(usable)
     return Topology(len(usable), physical, known, guest, cpu_quota(root))
+
+
+def processors() -> int:
+    """Processors that this process may use, whatever its threads are pinned to by now.
+
+    TVM pins the thread that makes its pool, on a guest with two vCPUs to a single one, so the mask
+    of the calling thread is joined with those of the other threads and the one at import.
+    """
+    usable = set(_AT_IMPORT) | _affinity()
+    for task in Path("/proc/self/task").glob("[0-9]*"):
+        with suppress(OSError):  # a thread that has ended since
+            usable |= os.sched_getaffinity(int(task.name))
+    return len(usable)
 
 
 def cpu_quota(root: Path = ROOT) -> int | None:
@@ -172,3 +186,6 @@ def _text(path: Path) -> str:
         return path.read_text(errors="replace")
     except OSError:
         return ""
+
+
+_AT_IMPORT = _affinity()

@@ -3,7 +3,7 @@
 TVM sizes its pool to half of the hardware threads, which on a guest with two vCPUs is one. The pool
 belongs to the calling thread, is made at its first use, and never grows; `TVM_NUM_THREADS` is read
 at that moment and at no other. So `configure` has the pool made with room for every processor, then
-limits it to the count asked for.
+limits it to the count asked for. More threads than processors are refused.
 """
 
 from __future__ import annotations
@@ -25,6 +25,12 @@ class ThreadError(ValueError):
     """A number of threads that cannot be had."""
 
     exit_code = 2
+
+
+class ThreadSettingError(ThreadError):
+    """The environment asks for a number of threads that cannot be had."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +93,11 @@ def configure(n: int | None = None) -> ThreadReport:
     Raises
     ------
     ThreadError
-        For a count below one.
+        For a count below one, or above the number of processors; ThreadSettingError where the
+        environment asks for it.
     """
     asked, how, why = _wanted(n)
-    if asked < 1:
-        raise ThreadError(f"{asked} threads: at least one is needed")
+    _check(asked, how)
     in_force = _apply(asked)
     if in_force != asked:
         why = (
@@ -128,6 +134,24 @@ def call_with(n: int | None, task: Callable[[ThreadReport], T]) -> T:
     return done[0]
 
 
+def at_most_all(n: int | None) -> int | None:
+    """A count that was recorded on another machine, as far as this one has processors for it."""
+    return None if n is None else min(n, cpu.processors())
+
+
+def _check(asked: int, how: str) -> None:
+    """Refuse what cannot be had: TVM's pool spins, and more threads than processors stall it."""
+    if asked < 1:
+        raise ThreadError(f"{asked} threads: at least one is needed")
+    have = cpu.processors()
+    if asked <= have:
+        return
+    most = f"{have} processor{'s' * (have > 1)}; ask for {have} at most"
+    if how == "asked":
+        raise ThreadError(f"{asked} threads asked for, but this process may use {most}")
+    raise ThreadSettingError(f"{how}={asked}: this process may use {most}")
+
+
 def in_force() -> int:
     """Threads that TVM uses in the calling thread. Makes the pool where there is none yet."""
     import tvm
@@ -139,7 +163,7 @@ def _apply(count: int) -> int:
     """Make the pool with room for every processor, limit it to `count`, return what TVM says."""
     import tvm
 
-    room = max(count, cpu.topology().logical)
+    room = cpu.processors()
     with _export_lock:
         _remember(room)
         in_force()

@@ -143,7 +143,10 @@ def _binary(f: Callable[[Array, Array], Array]) -> Callable[[Run], Array]:
 
 def _divide(a: Array, b: Array) -> Array:
     if np.issubdtype(a.dtype, np.integer):
-        return np.trunc(a / np.where(b == 0, 1, b)).astype(a.dtype)
+        # truncated, and exact beyond 2^53
+        b = np.where(b == 0, np.ones_like(b), b)
+        quotient = np.floor_divide(a, b)
+        return quotient + ((quotient * b != a) & ((a < 0) != (b < 0))).astype(a.dtype)
     return a / b
 
 

@@ -14,11 +14,11 @@ import tvm
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.passes import attrs
-from tvm_dnnfusion.pipeline import Options, cost_for, device_for, fuse
-from tvm_dnnfusion.planners import load_plan as read_plan
+from tvm_dnnfusion.pipeline import Options, check_choices, cost_for, device_for, fuse
 from tvm_dnnfusion.planners import plan_from_json, plan_to_json
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.report.plan_file import read_plan
 from tvm_dnnfusion.rewrite import RewriteOptions
 
 
@@ -38,6 +38,10 @@ class DNNFusionPass:
     The resulting module carries the plan and the rewriting report as the attributes
     "dnnfusion.plan" and "dnnfusion.rewrite". An IRModule goes in and a new one comes out; functions
     that are not called from the fused one are kept.
+
+    Raises
+    ------
+    PlannerError, DeviceError or TypeError, when the pass is made, for choices that do not exist.
     """
 
     def __init__(
@@ -49,6 +53,7 @@ class DNNFusionPass:
         plan: Plan | str | Path | None = None,
         function: str = "main",
     ):
+        check_choices(planner, device, rewrite)
         self.planner, self.device, self.profile, self.function = planner, device, profile, function
         self.rewriting = rewrite_options(rewrite)
         self.given = load_plan(plan)
@@ -71,7 +76,7 @@ class DNNFusionPass:
         return out
 
 
-def rewrite_options(choice: bool | RewriteOptions | None) -> RewriteOptions | None:
+def rewrite_options(choice: bool | RewriteOptions) -> RewriteOptions | None:
     """True, False or options, as options or None."""
     if isinstance(choice, RewriteOptions):
         return choice

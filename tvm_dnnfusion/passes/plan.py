@@ -11,7 +11,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.passes import attrs
-from tvm_dnnfusion.pipeline import device_for
+from tvm_dnnfusion.pipeline import check_choices, device_for
 from tvm_dnnfusion.planners import plan, plan_to_json
 
 
@@ -21,6 +21,8 @@ class PlanPass:
 
     The functions are not changed; a pass that changes the planned function makes the plan stale,
     which LowerPass refuses. Source: DNNFusion (PLDI'21), section 4.3.
+
+    Raises PlannerError, DeviceError or TypeError, when it is made, for choices that do not exist.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class PlanPass:
         cost: Cost | None = None,
         function: str = "main",
     ):
+        check_choices(planner, device)
         self.planner, self.device, self.cost, self.function = planner, device, cost, function
 
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:

@@ -2,8 +2,9 @@
 
 SQLite with a write-ahead log. One committed row per measurement, so a process killed at any moment
 loses at most the row it was writing. A lookup by key is one index probe, some microseconds. Two
-processes may write at once: writers wait for each other, readers for nobody. A damaged file is set
-aside under another name, never deleted, and a new one is begun.
+processes may write at once: writers wait for each other, readers for nobody. A damaged database is
+set aside under another name, never deleted, and a new one is begun; a file that never was a
+database is left alone.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from tvm_dnnfusion.profile.store import (
     GET,
     PUT,
     ProfileError,
+    ProfileFileError,
     inode_of,
+    looks_like_database,
     open_file,
+    open_to_read,
     read_entries,
     transaction,
 )
@@ -65,16 +69,20 @@ class ProfileDB:
     ----------
     path : Path or str
         File of the database, or a folder in which it is `profile.sqlite`. Made where it is absent.
+    read_only : bool
+        Only look: nothing is made, written or renamed. An absent file has no rows.
 
     Raises
     ------
     ProfileError
-        Where the file cannot be opened or written, is another program's database, or was made by
-        a later version. A damaged file is no error: it is set aside with a warning.
+        Where the file cannot be opened or written, is no database or another program's, or was made
+        by a later version. A damaged database is set aside with a warning; it is an error only
+        where `read_only` is set.
     """
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         given = Path(path)
+        self.read_only = read_only
         self.path = given / FILE_NAME if given.is_dir() else given
         self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
@@ -152,7 +160,7 @@ class ProfileDB:
         """The connection, opened where it is not; remembers which file it belongs to."""
         if self._connection is None:
             self._inode = inode_of(self.path)
-            self._connection = open_file(self.path)
+            self._connection = (open_to_read if self.read_only else open_file)(self.path)
             self._inode = inode_of(self.path)
         return self._connection
 
@@ -166,6 +174,16 @@ class ProfileDB:
         self.close()
         if self._inode is None or inode_of(self.path) != self._inode:
             return
+        if not looks_like_database(self.path):
+            raise ProfileFileError(
+                f"{self.path} is not a profile database ({what}), and is left as it is; name "
+                f"another file, or one that does not exist yet"
+            )
+        if self.read_only:
+            raise ProfileError(
+                f"profile database {self.path} is damaged ({what}). Nothing was changed: the next "
+                f"command that plans sets it aside and begins a new one, or rename it yourself"
+            )
         stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
         aside = Path(f"{self.path}.damaged-{stamp}-{os.getpid()}")
         for suffix in SUFFIXES:

@@ -6,6 +6,7 @@ an edited file cannot poison a database. Of two rows with one key the newer is k
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import tempfile
@@ -18,9 +19,9 @@ import msgspec
 from tvm_dnnfusion.profile.database import ProfileDB
 from tvm_dnnfusion.profile.keys import entry_key
 from tvm_dnnfusion.profile.records import Entry
-from tvm_dnnfusion.profile.store import ProfileError, read_entries
+from tvm_dnnfusion.profile.store import MAGIC, ProfileError, ProfileFileError, read_entries
 
-_SQLITE_MAGIC = b"SQLite format 3\0"
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +36,24 @@ class MergeReport:
 def export(db: ProfileDB, path: Path | str) -> int:
     """Write all rows as JSON lines in order of their keys, whole or not at all.
 
-    Returns the number of rows. The same rows give the same bytes.
+    Returns the number of rows. The same rows give the same bytes. Raises ProfileFileError where
+    the file cannot be written there, ProfileError where the disk is full.
     """
     rows = db.entries()
     target = Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        _write_whole(target, rows)
     except OSError as error:
-        raise ProfileError(f"cannot write {target}: {error}") from error
+        # the system's words only: its file name is that of the temporary file
+        kind = ProfileError if error.errno in _FULL else ProfileFileError
+        raise kind(f"cannot write {target}: {error.strerror or error}") from error
+    return len(rows)
+
+
+def _write_whole(target: Path, rows: Iterable[Entry]) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(handle, "wb") as out:
             for row in rows:
@@ -53,19 +64,18 @@ def export(db: ProfileDB, path: Path | str) -> int:
     except BaseException:
         os.unlink(temporary)
         raise
-    return len(rows)
 
 
 def merge(db: ProfileDB, source: Path | str) -> MergeReport:
     """Add the rows of another database or of a file of JSON lines, in one transaction.
 
-    Raises ProfileError, and changes nothing, where the source is absent or a row is not valid.
+    Raises ProfileFileError, and changes nothing, where the source is absent or a row is not valid.
     """
     path = Path(source)
     if not path.is_file():
-        raise ProfileError(f"no such file: {path}")
+        raise ProfileFileError(f"no such file: {path}")
     if path.resolve() == db.path.resolve():
-        raise ProfileError(f"{path} cannot be merged with itself")
+        raise ProfileFileError(f"{path} cannot be merged with itself")
     incoming = _from_database(path) if _is_sqlite(path) else _from_lines(path)
     taken: dict[str, Entry] = {}
     added = replaced = kept = 0
@@ -94,7 +104,7 @@ def check(entry: Entry) -> str | None:
 
 def _is_sqlite(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+        return file.read(len(MAGIC)) == MAGIC
 
 
 def _from_database(path: Path) -> Iterable[Entry]:
@@ -111,12 +121,12 @@ def _from_lines(path: Path) -> Iterable[Entry]:
             try:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                raise ProfileError(f"{path}, line {at}: {error}") from error
+                raise ProfileFileError(f"{path}, line {at}: {error}") from error
             yield _checked(row, f"{path}, line {at}")
 
 
 def _checked(entry: Entry, where: str) -> Entry:
     wrong = check(entry)
     if wrong is not None:
-        raise ProfileError(f"{where}: {wrong}")
+        raise ProfileFileError(f"{where}: {wrong}")
     return entry

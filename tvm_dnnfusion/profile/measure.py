@@ -1,4 +1,4 @@
-"""Latency of one kernel or one small module, robustly.
+"""Latency of one kernel, robustly.
 
 Warm-up, then samples of some milliseconds each until their spread is small, within a wall limit.
 Data stays in cache between runs, as it does between the kernels of a model.
@@ -108,39 +108,6 @@ def measure_primfunc(
         def run(calls: int) -> float:
             timer = library.time_evaluator(_SYMBOL, device, number=calls, repeat=1)
             return float(timer(*arguments).results[0]) * 1e6
-
-        return sample(run, limits)
-
-    return call_with(threads, body)
-
-
-def measure_module(
-    mod: Any,
-    target: Mapping[str, object],
-    *,
-    entry: str = "main",
-    threads: int | None = None,
-    limits: Limits = Limits(),
-    seed: int = 0,
-) -> Measurement:
-    """Build a Relax module with TVM's default pipeline and measure its function `entry`.
-
-    Raises MeasureError for parameters with symbolic shapes or that are not tensors.
-    """
-    import tvm
-    from tvm import relax
-
-    arrays = _random_arguments(mod[entry], seed)
-    executable = tvm.compile(mod, target=_target(target))
-
-    def body(_: ThreadReport) -> Measurement:
-        device = tvm.cpu()
-        vm = relax.VirtualMachine(executable, device)
-        vm.set_input(entry, *(tvm.runtime.tensor(a, device) for a in arrays))
-
-        def run(calls: int) -> float:
-            timer = vm.time_evaluator("invoke_stateful", device, number=calls, repeat=1)
-            return float(timer(entry).results[0]) * 1e6
 
         return sample(run, limits)
 

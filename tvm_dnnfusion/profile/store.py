@@ -17,6 +17,10 @@ APPLICATION_ID = 0x444E4E46
 """Marks the file as ours ("DNNF"), so that another program's database is not written to."""
 WAIT_S = 60.0
 """How long a writer waits for another before it gives up; one row takes milliseconds."""
+MAGIC = b"SQLite format 3\0"
+"""How every SQLite file begins."""
+ENDINGS = (".sqlite", ".db")
+"""Names by which a database is known even where damage took its first bytes."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS measurement (
@@ -38,20 +42,40 @@ class ProfileError(RuntimeError):
     exit_code = 3
 
 
+class ProfileFileError(ProfileError):
+    """A file that was named is absent, or is not what it should be; nothing was changed."""
+
+    exit_code = 2
+
+
+def looks_like_database(path: Path) -> bool:
+    """Whether a file is, or was before it was damaged, a database; nothing else may be renamed."""
+    if path.suffix.lower() in ENDINGS:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def read_entries(path: Path | str) -> tuple[Entry, ...]:
     """All rows of a database file that is only read: nothing is repaired, renamed or made.
 
-    Raises ProfileError where it is absent, damaged, or not a profile database.
+    Raises ProfileFileError where it is absent, damaged, or not a profile database.
     """
-    address = f"{Path(path).resolve().as_uri()}?mode=ro"
     try:
-        connection = sqlite3.connect(address, uri=True, timeout=WAIT_S)
+        connection = sqlite3.connect(_read_only(Path(path)), uri=True, timeout=WAIT_S)
         try:
             return tuple(Entry(*row) for row in connection.execute(ALL))
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise ProfileError(f"{path} cannot be read as a profile database: {error}") from error
+        raise ProfileFileError(f"{path} cannot be read as a profile database: {error}") from error
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.resolve().as_uri()}?mode=ro"
 
 
 def inode_of(path: Path) -> int | None:
@@ -91,8 +115,42 @@ def open_file(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a database without writing to it; an empty one in memory where there is no file.
+
+    Raises sqlite3.DatabaseError where the file is damaged.
+    """
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection.execute(_TABLE)
+        return connection
+    connection = sqlite3.connect(
+        _read_only(path), uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        if not _is_set_up(connection, path):
+            raise ProfileFileError(f"{path} is not a profile database")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is whole and ours, and set it up."""
+    done = _is_set_up(connection, path)
+    _to_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    if done:
+        return
+    with transaction(connection):
+        connection.execute(_TABLE)
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+
+
+def _is_set_up(connection: sqlite3.Connection, path: Path) -> bool:
+    """Whether the table is there; raises where the file is damaged, not ours, or too new."""
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(str(found).splitlines()[-1])
@@ -106,15 +164,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"{FORMAT}. Use a newer library, or another file"
         )
     if owner != APPLICATION_ID and tables:
-        raise ProfileError(f"{path} is a database of another program; choose another file")
-    _to_wal(connection)
-    connection.execute("PRAGMA synchronous = FULL")
-    if owner == APPLICATION_ID and tables:
-        return
-    with transaction(connection):
-        connection.execute(_TABLE)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        raise ProfileFileError(f"{path} is a database of another program; choose another file")
+    return bool(owner == APPLICATION_ID and tables)
 
 
 def _to_wal(connection: sqlite3.Connection) -> None:

@@ -68,7 +68,9 @@ def decode(data: bytes, at: int) -> tuple[np.ndarray, int]:
     if size != needed:
         raise ArrayFormatError(f"a tensor {shape} of {dtype} takes {needed} bytes, not {size}")
     if size > len(data) - at:
-        raise ArrayFormatError(f"a tensor of {size} bytes, of which {len(data) - at} are there", True)
+        raise ArrayFormatError(
+            f"a tensor of {size} bytes, of which {len(data) - at} are there", True
+        )
     flat = np.frombuffer(data, dtype, count=math.prod(shape), offset=at)
     return flat.reshape(shape), at + size
 

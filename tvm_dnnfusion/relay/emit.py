@@ -82,7 +82,9 @@ class Emitter:
         self.branches = True
         return self.emit(relax.If(cond, yes, no))
 
-    def function(self, params: list[relax.Var], value: Any, attrs: dict[str, Any]) -> relax.Function:
+    def function(
+        self, params: list[relax.Var], value: Any, attrs: dict[str, Any]
+    ) -> relax.Function:
         """The function of everything that was bound."""
         self.origins = ()
         body = self.emit(packed(value)) if isinstance(value, tuple) else value

@@ -22,7 +22,7 @@ from tvm import relax
 from tvm_dnnfusion.frontend.errors import InputNameError, InputShapeError, MissingShapeError
 from tvm_dnnfusion.frontend.onnx import clean_up
 from tvm_dnnfusion.frontend.shapes import FLAG, Shapes, format_input_shapes
-from tvm_dnnfusion.relay.convert import Converter, Frame, first_line, variable_name
+from tvm_dnnfusion.relay.convert import Converter
 from tvm_dnnfusion.relay.emit import MAX_ELEMENTS, Emitter, identifier
 from tvm_dnnfusion.relay.entry import constant
 from tvm_dnnfusion.relay.errors import (
@@ -34,6 +34,7 @@ from tvm_dnnfusion.relay.errors import (
 )
 from tvm_dnnfusion.relay.params import Params, load_params
 from tvm_dnnfusion.relay.reader import Document, read_document
+from tvm_dnnfusion.relay.scope import Frame, first_line, variable_name
 from tvm_dnnfusion.relay.values import TensorType, Type, string_at, type_of
 
 

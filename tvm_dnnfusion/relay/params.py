@@ -1,6 +1,6 @@
 """Parameters that relay.save_param_dict or tvm.runtime.save_param_dict wrote.
 
-    u64 magic, u64 0, u64 n, n times (u64 length, name), u64 n, n tensors (see arrays.py)
+u64 magic, u64 0, u64 n, n times (u64 length, name), u64 n, n tensors (see arrays.py)
 """
 
 from __future__ import annotations

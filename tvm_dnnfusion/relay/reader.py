@@ -203,7 +203,9 @@ def _parse_json(text: str, source: str) -> dict[str, Any]:
         graph = json.loads(text)
     except json.JSONDecodeError as error:
         begun = any(f'"{key}"' in text[:_SNIFFED] for key in KEYS)
-        if begun and error.pos >= len(text.rstrip()) - 1 or "Unterminated" in error.msg and begun:
+        if (begun and error.pos >= len(text.rstrip()) - 1) or (
+            "Unterminated" in error.msg and begun
+        ):
             reason = f"the Relay module is cut off after {len(text)} characters"
             raise TruncatedRelayError(source, reason, COPY_AGAIN) from error
         if begun:

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tvm_dnnfusion.relay import table_index, table_math, table_nn, table_qnn, table_shape, table_space
+from tvm_dnnfusion.relay import (
+    table_image,
+    table_index,
+    table_math,
+    table_nn,
+    table_qnn,
+    table_shape,
+    table_space,
+)
 from tvm_dnnfusion.relay.entry import Entry
 
 SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
@@ -10,7 +18,8 @@ SECTIONS: tuple[tuple[str, tuple[Entry, ...]], ...] = (
     ("Shape, layout and making tensors", table_shape.ENTRIES),
     ("Looking up, writing by index, sorting", table_index.ENTRIES),
     ("Convolutions, products, normalisation, activations", table_nn.ENTRIES),
-    ("Pooling, padding, resizing", table_space.ENTRIES),
+    ("Pooling, padding, space and channels", table_space.ENTRIES),
+    ("Pictures", table_image.ENTRIES),
     ("Quantised operators", table_qnn.ENTRIES),
 )
 """(title, rows), in the order of docs/relay.md."""

@@ -1,7 +1,7 @@
 """Rows for operators that look elements up, sort them, or write them by index.
 
-    take(mode)   clip: indices are clamped;  wrap: their remainder;  fast: as they are
-    gather_nd    indices [M, ...] of Relay -> [..., M] of Relax
+take(mode)   clip: indices are clamped;  wrap: their remainder;  fast: as they are
+gather_nd    indices [M, ...] of Relay -> [..., M] of Relax
 """
 
 from __future__ import annotations

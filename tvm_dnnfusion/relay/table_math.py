@@ -1,9 +1,9 @@
 """Rows for elementwise operators and reductions.
 
-    log2(x)            = log(x) / ln 2
-    trunc_mod(a, b)    = a - b * trunc(a / b)
-    reduce(exclude)    = reduce over the axes that are not named
-    variance(x, mean)  = mean((x - mean)^2), times n / (n - 1) where it is unbiased
+log2(x)            = log(x) / ln 2
+trunc_mod(a, b)    = a - b * trunc(a / b)
+reduce(exclude)    = reduce over the axes that are not named
+variance(x, mean)  = mean((x - mean)^2), times n / (n - 1) where it is unbiased
 """
 
 from __future__ import annotations
@@ -39,9 +39,11 @@ IDENTITY = {
     "annotation.compiler_begin": "CompilerAttrs",
     "annotation.compiler_end": "CompilerAttrs",
 }
-PLACE = {name: "where it runs is not kept" for name in (
-    "virtual_device", "constrain_result", "constrain_body", "src_virtual_device",
-    "dst_virtual_device", "compiler", "dtype")}  # fmt: skip
+PLACE = dict.fromkeys(
+    ("virtual_device", "constrain_result", "constrain_body", "src_virtual_device",
+     "dst_virtual_device", "compiler", "dtype"),
+    "where it runs is not kept",
+)  # fmt: skip
 
 
 def _log(base: float) -> Any:
@@ -195,7 +197,9 @@ def _scan(op: str) -> Any:
 def _fixed_point(call: Call) -> Value:
     """round(x * multiplier * 2^(shift - 31)), upwards at ties, in 64-bit integers."""
     factor, shift = int(call.attrs["multiplier"]), int(call.attrs["shift"])
-    return fixed_point_multiply(call, call.x, call.const(factor, "int64"), call.const(shift, "int64"))
+    return fixed_point_multiply(
+        call, call.x, call.const(factor, "int64"), call.const(shift, "int64")
+    )
 
 
 def fixed_point_multiply(

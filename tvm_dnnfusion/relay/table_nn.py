@@ -1,9 +1,9 @@
 """Rows for convolutions, products, normalisations and activations.
 
-    conv(any layout)         permute_dims to NCHW and OIHW, conv, permute_dims back
-    nn.dense(x, w [N, K])    = matmul(x, permute_dims(w))
-    nn.bias_add(x, b, axis)  = add(x, reshape(b, [1, C, 1, 1]))
-    nn.lrn                   = x / (bias + alpha / size * sum of size squares along C)^beta
+conv(any layout)         permute_dims to NCHW and OIHW, conv, permute_dims back
+nn.dense(x, w [N, K])    = matmul(x, permute_dims(w))
+nn.bias_add(x, b, axis)  = add(x, reshape(b, [1, C, 1, 1]))
+nn.lrn                   = x / (bias + alpha / size * sum of size squares along C)^beta
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tvm_dnnfusion.relay.entry import (
     same,
     unpacked,
 )
-from tvm_dnnfusion.relay.table_shape import to_layout
+from tvm_dnnfusion.relay.layouts import to_layout
 
 SPATIAL = {1: "W", 2: "HW", 3: "DHW"}
 UNTUNED = {"auto_scheduler_rewritten_layout": ("",), "meta_schedule_original_shape": ((),)}

@@ -2,7 +2,7 @@
 
     quantize     clip(round(x / scale) + zero_point)
     dequantize   (q - zero_point) * scale
-    requantize   (q - z_in) scaled by s_in / s_out as m 2^e, m of 31 bits, in 64-bit integers; + z_out
+    requantize   (q - z_in) times s_in / s_out as m 2^e, m of 31 bits, in 64-bit integers; + z_out
     conv, dense  sum((q - z_q) * (w - z_w)) in int32: what is padded with is z_q, which becomes 0
 
 Exact: each step is on integers, or is the step that Relay takes in float32. Operators that Relay
@@ -189,7 +189,8 @@ ENTRIES: tuple[Entry, ...] = (
         for name in ("add", "subtract")
     ),
     Entry("qnn.mul", "multiply, as qnn.requantize", _mul, "BroadcastAttrs",
-          ignored=dict.fromkeys(("lhs_axis", "rhs_axis"), "one scale"), note="scales must be constants"),
+          ignored=dict.fromkeys(("lhs_axis", "rhs_axis"), "one scale"),
+          note="scales must be constants"),
     Entry("qnn.conv2d", "astype, subtract, nn.conv2d of int32", _conv2d, "Conv2DAttrs",
           used=_WORKED, ignored=_SAID, must=UNTUNED),
     Entry("qnn.dense", "astype, subtract, matmul of int32", _product, "DenseAttrs",

@@ -1,20 +1,18 @@
 """Rows for operators that move, cut, join and make tensors.
 
-    reshape        codes 0 (copy), -1 (infer), -2 (the rest), -3 (merge two), -4 (split in two)
-    strided_slice  begin and end as Relay clamps them, in "end" and "size" mode
-    X_like         the shape of the second operand, as numbers
-    layout_transform(NCHW -> NCHW4c)  reshape [N, C/4, 4, H, W], then permute_dims
+reshape        codes 0 (copy), -1 (infer), -2 (the rest), -3 (merge two), -4 (split in two)
+strided_slice  begin and end as Relay clamps them, in "end" and "size" mode
+X_like         the shape of the second operand, as numbers
+layout_transform(NCHW -> NCHW4c)  reshape [N, C/4, 4, H, W], then permute_dims
 """
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from tvm import relax
 
 from tvm_dnnfusion.relay.entry import (
     Call,
@@ -27,6 +25,7 @@ from tvm_dnnfusion.relay.entry import (
     same,
     unpacked,
 )
+from tvm_dnnfusion.relay.layouts import to_layout
 
 _INT64_MAX = 2**63 - 1
 MAX_PARTS = 1 << 14
@@ -77,9 +76,8 @@ def _reshape(call: Call) -> Value:
 
 def _reshape_to(call: Call, codes: list[int], allow_zero: bool) -> Value:
     shape = new_shape(call.dims(call.x), codes, allow_zero)
-    if 0 in shape:  # Relax would read the 0 as a code: nothing in, nothing out
-        dtype = call.dtype(call.x)
-        return call.const(np.empty(shape), dtype)
+    if 0 in shape:
+        raise Unsupported("a shape of no elements: Relax reads its 0 as a code")
     return call.do("reshape", call.x, shape)
 
 
@@ -257,60 +255,6 @@ def _dyn(op: str, what: str) -> Any:
 
 def _dyn_expand_dims(call: Call) -> Value:
     return _expanded(call, int(call.known(1, "the axis")), int(call.get("num_newaxis", 1)))
-
-
-def layout_axes(layout: str) -> list[tuple[str, int]]:
-    """NCHW16c -> (N, 0), (C, 0), (H, 0), (W, 0), (c, 16): axis and, of a split one, its factor."""
-    found = re.findall(r"(\d*)([A-Za-z])", layout)
-    if "".join(n + a for n, a in found) != layout or any((not n) != a.isupper() for n, a in found):
-        raise Unsupported(f"layout {layout!r}")
-    names = [a for _, a in found]
-    lone = {a.upper() for a in names} - {a for a in names if a.isupper()}
-    if len(set(names)) != len(names) or lone:
-        raise Unsupported(f"layout {layout!r}")
-    return [(a, int(n or 0)) for n, a in found]
-
-
-def to_layout(call: Call, x: relax.Expr, old: str, new: str) -> relax.Expr:
-    """x in another layout. Split axes are joined first, then split anew, then permuted."""
-    if old == new or not new:
-        return x
-    source, target = layout_axes(old), layout_axes(new)
-    if {a.upper() for a, _ in source} != {a.upper() for a, _ in target}:
-        raise Unsupported(f"layout {old} to {new}")
-    if len(source) != call.rank(x):
-        raise Unsupported(f"layout {old} of a tensor with {call.rank(x)} axes")
-    x, plain = _joined(call, x, source)
-    return _parted(call, x, plain, target)
-
-
-def _joined(call: Call, x: relax.Expr, source: list[tuple[str, int]]) -> tuple[Any, list[str]]:
-    """NCHWc -> N, C, c, H, W by permute_dims, then NCHW by reshape."""
-    plain = [a for a, _ in source if a.isupper()]
-    if len(plain) == len(source):
-        return x, plain
-    names = [a for a, _ in source]
-    order = [n for p in plain for n in (p, p.lower()) if n in names]
-    dims = dict(zip(names, call.dims(x), strict=True))
-    x = call.do("permute_dims", x, [names.index(n) for n in order])
-    return call.do("reshape", x, [dims[p] * dims.get(p.lower(), 1) for p in plain]), plain
-
-
-def _parted(
-    call: Call, x: relax.Expr, plain: list[str], target: list[tuple[str, int]]
-) -> relax.Expr:
-    factors = {a.upper(): n for a, n in target if a.islower()}
-    dims, order = [], []
-    for name, extent in zip(plain, call.dims(x), strict=True):
-        factor = factors.get(name, 1)
-        if factor < 1 or extent % factor:
-            raise Unsupported(f"{extent} elements of axis {name} in parts of {factor}")
-        dims += [extent // factor, factor] if name in factors else [extent]
-        order += [name, name.lower()] if name in factors else [name]
-    if factors:
-        x = call.do("reshape", x, dims)
-    axes = [order.index(a) for a, _ in target]
-    return x if axes == sorted(axes) else call.do("permute_dims", x, axes)
 
 
 def _layout_transform(call: Call) -> Value:

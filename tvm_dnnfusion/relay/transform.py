@@ -17,7 +17,9 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tvm_dnnfusion.relay.entry import constant
 from tvm_dnnfusion.relay.module import load_json
+from tvm_dnnfusion.relay.params import Params, load_params
 
 SAME = {
     "DeadCodeElimination": "DeadCodeElimination",
@@ -37,7 +39,7 @@ INSTEAD = {
     "AlterOpLayout": "DNNFusionPass chooses the layouts of its kernels",
     "AnnotateTarget": "use relax.transform.FuseOpsByPattern",
     "CanonicalizeOps": "load_json writes bias_add as add",
-    "CombineParallelConv2D": "DNNFusionPass's rewriting does what pays",
+    "CombineParallelConv2D": "there is no such pass in Relax",
     "CombineParallelDense": "use relax.transform.CombineParallelMatmul",
     "ConvertLayout": "use relax.transform.ConvertLayout({'relax.nn.conv2d': ['NHWC', 'OHWI']})",
     "DefuseOps": "load_json inlines fused functions",
@@ -89,9 +91,24 @@ def as_module(given: Any) -> tvm.IRModule:
             f"a module is an IRModule, the JSON or the path of a saved Relay module, or a pair of "
             f"these and parameters, not a {type(mod).__module__}.{type(mod).__qualname__}"
         )
-    if params is None:
-        return mod
-    return relax.transform.BindParams("main", dict(params))(mod)
+    return mod if params is None else _bound(mod, params)
+
+
+def _bound(mod: tvm.IRModule, params: Params) -> tvm.IRModule:
+    """The module with parameters of main as constants, by Relay's names where they are kept."""
+    func = mod["main"]
+    kept = (func.attrs or {}).get("input_names")
+    names = [str(p.name) for p in func.params] if kept is None else [str(n) for n in kept]
+    given = load_params(params)
+    bound = {
+        str(p.name): constant(given[n])
+        for n, p in zip(names, func.params, strict=True)
+        if n in given
+    }
+    out = relax.transform.BindParams("main", bound)(mod)
+    if kept is not None:
+        out["main"] = out["main"].with_attr("input_names", [n for n in names if n not in given])
+    return out
 
 
 def _pass(name: str) -> Callable[..., Any]:

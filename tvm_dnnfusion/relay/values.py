@@ -146,7 +146,6 @@ def _extent(doc: Document, index: int) -> int | None:
     return int(value)
 
 
-
 def string_at(doc: Document, owner: int, name: str) -> str:
     """The string that a field holds or refers to."""
     return _string(doc, str(doc.node(owner).attrs.get(name, "")))
@@ -165,4 +164,6 @@ def span_names(doc: Document, index: int) -> tuple[str, ...]:
         elif node.kind == "Span":
             source = doc.index(here, "source_name")
             found.append(doc.node(source).text if source else "")
-    return tuple(dict.fromkeys(n for n in found if n and not n.endswith((".rly", "GeneratedSource"))))
+    return tuple(
+        dict.fromkeys(n for n in found if n and not n.endswith((".rly", "GeneratedSource")))
+    )

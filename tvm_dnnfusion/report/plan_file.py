@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from tvm_dnnfusion.planners.plan import Plan
-from tvm_dnnfusion.planners.plan_io import plan_from_json, plan_to_json
+from tvm_dnnfusion.planners.plan_io import PlanError, plan_from_json, plan_to_json
 from tvm_dnnfusion.report.summary import GraphSummary, SummaryError, from_dict, to_dict
+
+_EXPECTED = "give the plan.json that `dnnfusion optimize` wrote"
 
 
 class PlanFileError(ValueError):
@@ -30,10 +32,10 @@ def plan_file_text(plan: Plan, graph: GraphSummary) -> str:
 def read_plan(path: Path) -> Plan:
     """The plan in a plan.json, or in a file that holds nothing else.
 
-    Raises PlanFileError where the file cannot be read; errors of `plan_from_json` as they are.
+    Raises PlanFileError where the file cannot be read or holds no plan.
     """
     data = _read(path)
-    return plan_from_json(json.dumps(data.get("plan", data)))
+    return _plan(path, data.get("plan", data))
 
 
 def read_plan_file(path: Path) -> tuple[Plan, GraphSummary]:
@@ -42,15 +44,24 @@ def read_plan_file(path: Path) -> tuple[Plan, GraphSummary]:
     Raises PlanFileError where the file cannot be read or has no "graph" section.
     """
     data = _read(path)
+    if "plan" not in data and "blocks" not in data:
+        raise PlanFileError(f"{path}: not a plan file: it has neither a plan nor blocks")
     if "graph" not in data or "plan" not in data:
         raise PlanFileError(
             f"{path}: no summary of the graph beside the plan, so nothing can be explained from "
             f"it; `dnnfusion optimize` writes one"
         )
     try:
-        return plan_from_json(json.dumps(data["plan"])), from_dict(data["graph"])
+        return _plan(path, data["plan"]), from_dict(data["graph"])
     except SummaryError as error:
         raise PlanFileError(f"{path}: {error}") from error
+
+
+def _plan(path: Path, data: object) -> Plan:
+    try:
+        return plan_from_json(json.dumps(data))
+    except PlanError as error:
+        raise PlanFileError(f"{path}: not a plan file: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -61,8 +72,12 @@ def _read(path: Path) -> dict[str, Any]:
         raise PlanFileError(f"{file}: there is no such file") from error
     except OSError as error:
         raise PlanFileError(f"{file}: {error.strerror or error}") from error
-    except ValueError as error:  # JSON, and text that is not UTF-8
-        raise PlanFileError(f"{file}: not a plan: {error}") from error
+    except UnicodeDecodeError as error:
+        raise PlanFileError(f"{file}: not a plan file: it is not a text; {_EXPECTED}") from error
+    except ValueError as error:
+        raise PlanFileError(
+            f"{file}: not a plan file: it is not JSON ({error}); {_EXPECTED}"
+        ) from error
     if not isinstance(data, dict):
-        raise PlanFileError(f"{file}: not a plan: a JSON object is expected")
+        raise PlanFileError(f"{file}: not a plan file: it is not a JSON object; {_EXPECTED}")
     return data

@@ -4,6 +4,9 @@ Guards of rules that could change the domain ask here: sqrt(B) * sqrt(B) -> B ne
 arithmetic over the producers, DEPTH ops deep; what is not known is (-inf, inf). NaN is left out:
 an operand that is NaN is NaN before and after a rule. exp and sigmoid may underflow, so their lower
 end 0 belongs to the interval.
+
+Integers wrap, so of them only the kinds in _INTEGERS are known, which do no arithmetic: int8 x * x
+may be negative, and so may abs(x). What a floating type cannot hold is an infinity or 0.
 """
 
 from __future__ import annotations
@@ -81,6 +84,18 @@ _SAME = frozenset(
 )
 """Kinds whose results are elements, averages or extremes of the first operand's."""
 
+_INTEGERS = _SAME - {k for k in _SAME if k == "mean" or "avg_pool" in k} | frozenset(
+    "maximum minimum nn.relu clip where concat stack nn.pad argmax argmin sign".split()
+)
+"""Kinds whose integer results are elements, extremes or positions: no arithmetic, no wrapping."""
+
+_RANGES = {
+    "float16": (6.1e-5, 65504.0),
+    "bfloat16": (1.2e-38, 3.3e38),
+    "float32": (1.2e-38, 3.4e38),
+}
+"""Smallest normal and largest number, rounded to the safe side (float64 has Python's own)."""
+
 
 def interval(work: Work, tensor: str, depth: int = DEPTH) -> Interval:
     """The interval of a tensor."""
@@ -90,6 +105,13 @@ def interval(work: Work, tensor: str, depth: int = DEPTH) -> Interval:
     op = work.producer.get(tensor)
     if op is None or depth == 0 or op.barrier is not None:
         return ANY
+    dtype = work.tensors[tensor].dtype
+    if dtype.startswith(("int", "uint")) and op.kind not in _INTEGERS:
+        return ANY
+    return _held(_computed(work, op, depth), dtype)
+
+
+def _computed(work: Work, op: Op, depth: int) -> Interval:
     if op.kind in _SAME:
         return interval(work, op.inputs[0], depth - 1)
     entry = _TABLE.get(op.kind)
@@ -100,6 +122,14 @@ def interval(work: Work, tensor: str, depth: int = DEPTH) -> Interval:
     if math.isnan(found.low) or math.isnan(found.high):
         return base
     return Interval(max(base.low, found.low), min(base.high, found.high))
+
+
+def _held(x: Interval, dtype: str) -> Interval:
+    """The interval with room for underflow to 0 and overflow to an infinity."""
+    tiny, largest = _RANGES.get(dtype, (0.0, INF))
+    low = -INF if x.low < -largest else 0.0 if 0 < x.low < tiny else x.low
+    high = INF if x.high > largest else 0.0 if -tiny < x.high < 0 else x.high
+    return Interval(low, high)
 
 
 def _of_data(data: np.ndarray) -> Interval:

@@ -9,12 +9,15 @@ from tvm_dnnfusion.ecg.graph import GraphError, Op
 from tvm_dnnfusion.rewrite.draft import Draft
 from tvm_dnnfusion.rewrite.match import Matcher
 from tvm_dnnfusion.rewrite.pattern import ASSOCIATIVE
-from tvm_dnnfusion.rewrite.rule import Miss, Rule
+from tvm_dnnfusion.rewrite.rule import Family, Miss, Rule
 from tvm_dnnfusion.rewrite.site import Site
 from tvm_dnnfusion.rewrite.work import Work
 
 MAX_MATCHES = 16
 """Matches of one rule at one root that are priced; the best of them counts."""
+
+INTEGERS = "the rule holds for real numbers, and there are integers here"
+"""Integers wrap and their division truncates: int8 max(x + 100) is not max(x) + 100."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Finder:
     def _price(self, rule: Rule, site: Site, program, matched) -> Candidate | None:  # type: ignore
         reached = 100 + len(matched)  # a guard that fails is nearer than a pattern that does
         try:
-            found = program(site)
+            found = self._result(rule, site, program, matched)
         except GraphError as error:
             found = Miss(str(error))
         if found is None:
@@ -110,6 +113,22 @@ class Finder:
             self.misses.note(rule.name, reached, f"at {site.root.name}: nothing would be saved")
             return None
         return made
+
+    def _result(self, rule: Rule, site: Site, program, matched):  # type: ignore
+        """What the rule gives at a site, unless it is of real numbers and the site of integers."""
+        barred = self._of_integers(rule, site.root, matched)
+        if barred and rule.program is None:
+            return Miss(INTEGERS)
+        found = program(site)
+        return Miss(INTEGERS) if barred and found is not None else found
+
+    def _of_integers(self, rule: Rule, root: Op, matched: tuple[str, ...]) -> bool:
+        if rule.integers or rule.family is Family.CLEANUP:
+            return False
+        names = [t for name in matched for t in self.work.ops[name].outputs]
+        if rule.program is not None:  # looks further up than the root, which is all it matched
+            names += root.inputs
+        return any(is_integer(self.work.tensors[t].dtype) for t in names)
 
     def _checked(self, site: Site, found: Mapping[str, str]) -> Mapping[str, str] | Miss:
         for old, new in found.items():
@@ -134,6 +153,11 @@ class Finder:
             len(dead) - len(draft.ops),
         )
         return Candidate(rule, site.root.name, draft, dict(found), matched, dead, gain)
+
+
+def is_integer(dtype: str) -> bool:
+    """Whether arithmetic of the type wraps."""
+    return dtype.startswith(("int", "uint"))
 
 
 def pruned(draft: Draft, results: tuple[str, ...]) -> Draft:

@@ -37,6 +37,15 @@ change the last bits of floating-point results and is left out under
 `RewriteOptions(reassociate=False)`. A rule marked "always" is applied wherever it matches; the
 others are ranked by the FLOPs, then the loads, then the ops that they save on the graph at hand,
 and apply only where they save something.
+
+The algebra is that of real numbers. Integers wrap and their division truncates, so outside of
+Clean-up, which is exact on every type, only a rule marked "integers" applies to them. A rule marked
+"range risk" may overflow or underflow where the original does not, in float16 long before float32:
+it takes a product or a quotient under a root, a logarithm or a reciprocal, or squares what was not
+squared. It is left out unless `RewriteOptions(range_risk=True)`. Of the ten rules that the paper
+prints this concerns number 1, which squares 1 / A; the other nine are on. Regrouping the factors of
+a product, as numbers 2 to 4 do, is a matter of rounding here, though it too may move the point at
+which extreme values overflow.
 """
 
 _TITLES = {
@@ -66,11 +75,20 @@ def text() -> str:
 def _row(r: Rule) -> str:
     flops, loads = _costs(r)
     name = f"{r.name} (table 4, no. {r.printed})" if r.printed else r.name
-    marks = [w for w, on in (("always", r.always), ("rounds", r.reassociates)) if on]
+    marks = [w for w, on in _marks(r) if on]
     notes = [", ".join(marks)] if marks else []
     notes += [g.reason for g in r.guards] + ([r.note.rstrip(".")] if r.note else [])
     cells = (name, f"`{r.before}`", f"`{r.after}`", flops, loads, "; ".join(notes))
     return "| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |"
+
+
+def _marks(r: Rule) -> tuple[tuple[str, bool], ...]:
+    return (
+        ("always", r.always),
+        ("rounds", r.reassociates),
+        ("integers", r.integers),
+        ("range risk", r.range_risk),
+    )
 
 
 def _costs(r: Rule) -> tuple[str, str]:
@@ -102,7 +120,7 @@ def _graph(r: Rule, extents: tuple[int, int] | None, applied: bool) -> Graph:
     graph = example(r, extents=extents).graph
     others = frozenset(x.name for x in all_rules() if x.name != r.name)
     kept = r.enabler or not applied
-    return graph if kept else rewrite(graph, RewriteOptions(disabled=others)).graph
+    return graph if kept else rewrite(graph, RewriteOptions(disabled=others, range_risk=True)).graph
 
 
 def _count(graph: Graph) -> tuple[int, int]:

@@ -52,6 +52,7 @@ def selected(options: RewriteOptions) -> tuple[Rule, ...]:
         if not r.enabler
         and r.name not in options.disabled
         and (options.reassociate or not r.reassociates)
+        and (options.range_risk or not r.range_risk)
         and (options.fold or r.family is not Family.FOLD)
     )
 

@@ -114,7 +114,7 @@ class _Drawing:
             inner = parse(value)
             for x in variables(inner):
                 self.var(x)
-            return self.emit(inner, "float32")
+            return self.emit(inner, self.like(inner))
         if isinstance(value, (np.ndarray, np.generic)):
             return self.builder.constant(v.name, value)
         if v.constant and not isinstance(value, Spec):

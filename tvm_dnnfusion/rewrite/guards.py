@@ -36,6 +36,14 @@ def floating(name: str) -> Guard:
     )
 
 
+def wide(name: str) -> Guard:
+    """A type in which a sum before its scale does not overflow: float16 ends at 65504."""
+    return Guard(
+        f"{name} must not be float16: the sum may overflow before it is scaled",
+        lambda s: s.dtype(name) != "float16",
+    )
+
+
 def variable(name: str) -> Guard:
     """No constant: B * K + K is an affine map that is best left as it is."""
     return Guard(f"{name} must not be a constant", lambda s: s.const(name) is None)

@@ -75,6 +75,7 @@ class RewriteOptions:
     reassociate : also apply rules that change rounding.
     disabled : names of rules that must not be applied.
     fold : compute ops whose operands are all constants.
+    range_risk : also apply rules that may overflow or underflow where the original does not.
     max_steps : applications after which to stop; None: 20 per op, and at least 1000.
     """
 
@@ -82,6 +83,7 @@ class RewriteOptions:
     disabled: frozenset[str] = frozenset()
     fold: bool = True
     max_steps: int | None = None
+    range_risk: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,11 @@ class Rule:
     example, near_miss : tensors and literals by name for the graph of `before`, on which the rule
         applies, and on which the first guard stops it.
     printed : number of its row in table 4 of the paper.
+    integers : sound in wrapping integer arithmetic with truncated division. A rule of any family
+        but CLEANUP without it applies to no integers. Clean-up is exact on every type.
+    range_risk : may overflow or underflow where the original does not: it takes a product or a
+        quotient under a root, a logarithm or a reciprocal, or squares what was not squared. Left
+        out unless RewriteOptions(range_risk=True).
     """
 
     name: str
@@ -102,6 +107,8 @@ class Rule:
     near_miss: Mapping[str, Any] | None = None
     printed: int | None = None
     note: str = ""
+    integers: bool = False
+    range_risk: bool = False
 
     @cached_property
     def pattern(self) -> Pattern | None:

@@ -15,7 +15,13 @@ from tvm_dnnfusion.runtime.errors import (
     InputsError,
     ModuleError,
 )
-from tvm_dnnfusion.runtime.inputs import check_inputs, load_inputs, random_inputs
+from tvm_dnnfusion.runtime.inputs import (
+    check_inputs,
+    fit_inputs,
+    load_inputs,
+    random_inputs,
+    read_arrays,
+)
 from tvm_dnnfusion.runtime.module import Module, RunResult, build, run
 from tvm_dnnfusion.runtime.reference import run_onnx, run_unfused
 from tvm_dnnfusion.runtime.signature import Port, Signature, signature_of
@@ -47,9 +53,11 @@ __all__ = [
     "compare_all",
     "exposed",
     "exposed_results",
+    "fit_inputs",
     "load",
     "load_inputs",
     "random_inputs",
+    "read_arrays",
     "read_record",
     "reduction_length",
     "run",

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tvm_dnnfusion.devices.threads import ThreadReport, call_with
+from tvm_dnnfusion.devices.threads import ThreadReport, at_most_all, call_with
 from tvm_dnnfusion.profile.arrays import Array
 from tvm_dnnfusion.runtime.inputs import check_inputs
 from tvm_dnnfusion.runtime.module import Module
@@ -83,7 +83,7 @@ def bench(
     says which was in force. Raises InputsError where the inputs do not fit.
     """
     check_inputs(inputs, module.signature)
-    count = module.threads if threads is None else threads
+    count = at_most_all(module.threads) if threads is None else threads
     return call_with(count, lambda report: _bench(module, inputs, report, options))
 
 

@@ -34,7 +34,7 @@ def whole_names(*targets: Path) -> Generator[tuple[Path, ...]]:
     try:
         work = Path(tempfile.mkdtemp(dir=folder, prefix=f".{targets[0].name}."))
     except OSError as error:
-        raise ArtefactError(f"cannot write to {folder}: {error}") from error
+        raise ArtefactError(f"cannot write to {folder}: {error.strerror or error}") from error
     try:
         names = tuple(work / target.name for target in targets)
         yield names

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from tvm_dnnfusion.profile.arrays import Array, numpy_dtype, random_array
 from tvm_dnnfusion.runtime.errors import InputsError
 from tvm_dnnfusion.runtime.signature import Port, Signature
 
+_NO_ARRAYS = "is not an .npz or .npy file of plain arrays (numpy.savez writes one)"
+
 
 def load_inputs(path: Path | str, signature: Signature) -> dict[str, Array]:
     """Read inputs from an .npz file (by name) or an .npy file (of a model with one input).
@@ -22,6 +25,11 @@ def load_inputs(path: Path | str, signature: Signature) -> dict[str, Array]:
 
     Raises InputsError where the file cannot be read or does not fit the signature.
     """
+    return fit_inputs(read_arrays(path), signature, path)
+
+
+def read_arrays(path: Path | str) -> dict[str, Array]:
+    """The arrays in an .npz or .npy file, by name. Raises InputsError where it cannot be read."""
     file = Path(path)
     try:
         loaded = np.load(file, allow_pickle=False)
@@ -32,10 +40,24 @@ def load_inputs(path: Path | str, signature: Signature) -> dict[str, Array]:
                 given = {name: loaded[name] for name in loaded.files}
     except FileNotFoundError as error:
         raise InputsError(f"no such file: {file}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise InputsError(f"{file} is not an .npz or .npy file of plain arrays: {error}") from error
+    except OSError as error:
+        if error.strerror:
+            raise InputsError(f"{file} cannot be read: {error.strerror}") from error
+        raise InputsError(f"{file} {_NO_ARRAYS}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # numpy's own words speak of pickles, which nobody asked for
+        raise InputsError(f"{file} {_NO_ARRAYS}") from error
+    if not all(isinstance(array, np.ndarray) for array in given.values()):
+        raise InputsError(f"{file} {_NO_ARRAYS}")
+    return given
+
+
+def fit_inputs(
+    given: Mapping[str, Array], signature: Signature, path: Path | str
+) -> dict[str, Array]:
+    """The arrays of a file as inputs of the model. Raises InputsError where they do not fit."""
     if all(re.fullmatch(r"arr_\d+", name) for name in given):
-        given = _in_order(given, signature, file)
+        given = _in_order(given, signature, Path(path))
     return check_inputs(given, signature)
 
 
@@ -73,7 +95,7 @@ def check_inputs(given: Mapping[str, Array], signature: Signature) -> dict[str, 
     return {name: np.ascontiguousarray(given[name]) for name in names}
 
 
-def _in_order(given: dict[str, Array], signature: Signature, file: Path) -> dict[str, Array]:
+def _in_order(given: Mapping[str, Array], signature: Signature, file: Path) -> Mapping[str, Array]:
     """Arrays without names, for the inputs in order; inputs that are called so are left."""
     names = [port.name for port in signature.inputs]
     if set(names) == set(given):

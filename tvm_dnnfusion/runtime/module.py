@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tvm_dnnfusion.devices.threads import ThreadReport, call_with
+from tvm_dnnfusion.devices.threads import ThreadReport, at_most_all, call_with
 from tvm_dnnfusion.profile.arrays import Array
 from tvm_dnnfusion.runtime.inputs import check_inputs
 from tvm_dnnfusion.runtime.signature import Signature, flatten, signature_of
@@ -82,5 +82,5 @@ def run(module: Module, inputs: Mapping[str, Array], threads: int | None = None)
     Raises InputsError where the inputs do not fit.
     """
     check_inputs(inputs, module.signature)
-    count = module.threads if threads is None else threads
+    count = at_most_all(module.threads) if threads is None else threads
     return call_with(count, lambda report: RunResult(module(inputs), report))

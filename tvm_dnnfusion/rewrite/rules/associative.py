@@ -48,6 +48,7 @@ _PRINTED = (
         "square(recip(A)) * recip(B)",
         printed=1,
         example={"A": _POS, "B": _POS},
+        range_risk=True,
     ),
     Rule(
         "sqrt-chain",
@@ -71,7 +72,14 @@ _PRINTED = (
 )
 
 _PRODUCTS = (
-    Rule("self-product", _F, "A * A", "square(A)", always=True),
+    Rule(
+        "self-product",
+        _F,
+        "A * A",
+        "square(A)",
+        always=True,
+        integers=True,
+    ),
     Rule(
         "sqrt-times-sqrt",
         _F,
@@ -80,6 +88,7 @@ _PRODUCTS = (
         guards=(nonnegative("A", "B"),),
         example={"A": "exp(C)", "B": "abs(D)"},
         near_miss={"A": "exp(C)"},
+        range_risk=True,
     ),
     Rule(
         "rsqrt-times-rsqrt",
@@ -89,6 +98,7 @@ _PRODUCTS = (
         guards=(nonnegative("A", "B"),),
         example={"A": "exp(C)", "B": "exp(D)"},
         near_miss={"A": _POS},
+        range_risk=True,
     ),
     Rule(
         "sqrt-over-sqrt",
@@ -98,6 +108,7 @@ _PRODUCTS = (
         guards=(nonnegative("A", "B"),),
         example={"A": "abs(C)", "B": "exp(D)"},
         near_miss={"B": "exp(D)"},
+        range_risk=True,
     ),
     Rule(
         "recip-times-recip",
@@ -105,6 +116,7 @@ _PRODUCTS = (
         "recip(A) * recip(B)",
         "recip(A * B)",
         example={"A": _POS, "B": _POS},
+        range_risk=True,
     ),
     Rule("abs-times-abs", _F, "abs(A) * abs(B)", "abs(A * B)", reassociates=False),
     Rule(
@@ -122,6 +134,7 @@ _PRODUCTS = (
         guards=(positive("A", "B"),),
         example={"A": "maximum(C, 0.5)", "B": "maximum(D, 0.25)"},
         near_miss={"A": _POS},
+        range_risk=True,
     ),
     Rule(
         "log-minus-log",
@@ -131,6 +144,7 @@ _PRODUCTS = (
         guards=(positive("A", "B"),),
         example={"A": "maximum(C, 0.5)", "B": "maximum(D, 0.25)"},
         near_miss={"A": _POS},
+        range_risk=True,
     ),
 )
 
@@ -218,6 +232,7 @@ _GROUPING = (
         guards=(_SMALL,),
         example={"B": _ROW, "C": _ROW},
         near_miss={"B": _POS, "C": _POS},
+        range_risk=True,
     ),
     Rule(
         "scale-quotient",
@@ -236,6 +251,7 @@ _GROUPING = (
         "maximum(maximum(A, K1), K2)",
         "maximum(A, maximum(K1, K2))",
         reassociates=False,
+        integers=True,
     ),
     Rule(
         "constants-of-minimum",
@@ -243,6 +259,7 @@ _GROUPING = (
         "minimum(minimum(A, K1), K2)",
         "minimum(A, minimum(K1, K2))",
         reassociates=False,
+        integers=True,
     ),
     Rule(
         "regroup-product",
@@ -288,6 +305,7 @@ _GROUPING = (
         derive=lambda s: {"K": s.const("K1") + s.const("K2")},  # type: ignore[operator]
         example={"A": _INT, "K1": np.int32(2), "K2": np.int32(3)},
         near_miss={"A": _INT, "K1": np.int32(20), "K2": np.int32(20)},
+        integers=True,
     ),
     Rule(
         "power-of-power",

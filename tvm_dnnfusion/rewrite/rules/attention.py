@@ -2,8 +2,8 @@
 
     softmax(q k^T * s + mask) v  ->  transpose(attention(q', k', v'; scale=s))
 
-with q, v [B, H, S, D] and k^T [B, H, D, T]. Relax's operator takes [B, S, H, D], so each operand and
-the result get a transposition; those cancel against the ones that exporters write around heads.
+with q, v [B, H, S, D] and k^T [B, H, D, T]. Relax's operator takes [B, S, H, D], so each operand
+and the result get a transposition; those cancel against those that exporters write around heads.
 Multiplication or division by one number and an added mask may each be missing. What is recognised
 becomes one kernel, in which the scores never leave the core's cache.
 """

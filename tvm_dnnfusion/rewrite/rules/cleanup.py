@@ -248,7 +248,9 @@ RULES = (
         "A",
         always=True,
         reassociates=False,
+        guards=(Guard("A must be of bool: of 5 it is 1", lambda s: s.dtype("A") == "bool"),),
         example=_BOOL,
+        near_miss={"A": Spec(dtype="int32", low=-9, high=9)},
     ),
     Rule(
         "invert-twice",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_dnnfusion.rewrite.guards import same_shape, scalar
+from tvm_dnnfusion.rewrite.guards import same_shape, scalar, wide
 from tvm_dnnfusion.rewrite.rule import Family, Guard, Rule, Spec
 from tvm_dnnfusion.rewrite.site import Site
 
@@ -32,6 +32,7 @@ def _swap(
         after,
         enabler=True,
         reassociates=False,
+        integers=True,
         printed=printed,
         example={"A": spec, "B": spec},
         note="Part of matching: operands are tried in either order.",
@@ -64,6 +65,7 @@ _POINTWISE = (
         example={"C": _BOOL},
         near_miss={"C": _BOOL, "B": Spec((6, 1))},
         note="The same function on both branches.",
+        integers=True,
     ),
     Rule(
         "maximum-of-monotone",
@@ -89,6 +91,7 @@ _POINTWISE = (
         reassociates=False,
         example={"A": _BOOL, "B": _BOOL},
         note="De Morgan.",
+        integers=True,
     ),
     Rule(
         "or-of-nots",
@@ -98,6 +101,7 @@ _POINTWISE = (
         reassociates=False,
         example={"A": _BOOL, "B": _BOOL},
         note="De Morgan.",
+        integers=True,
     ),
     Rule(
         "negated-odd",
@@ -140,6 +144,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"A": Spec((6, 1)), "repeating": ("tile", {"repeats": (1, 8)})},
         note="broadcast_to, tile, repeat.",
+        integers=True,
     ),
     Rule(
         "slice-of-function",
@@ -148,6 +153,7 @@ _MOVEMENT = (
         "unary(cutting(A))",
         reassociates=False,
         example={"cutting": ("strided_slice", (1,), (2,), (6,))},
+        integers=True,
     ),
     Rule(
         "slice-of-binary",
@@ -162,6 +168,7 @@ _MOVEMENT = (
             "binary": "add",
             "cutting": ("strided_slice", (1,), (2,), (6,)),
         },
+        integers=True,
     ),
     Rule(
         "take-of-function",
@@ -171,6 +178,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"gathering": ("take", np.array([2, 0]), {"axis": 0})},
         note="Where fewer elements are taken than there are.",
+        integers=True,
     ),
     Rule(
         "function-of-take",
@@ -180,6 +188,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"gathering": ("take", np.arange(20) % 6, {"axis": 0})},
         note="Where more elements are taken than there are: a table is transformed once.",
+        integers=True,
     ),
     Rule(
         "function-of-padded",
@@ -191,6 +200,7 @@ _MOVEMENT = (
         example={"p": _PAD},
         near_miss={"p": {**_PAD, "pad_value": 1.0}},
         note="Functions with f(0) = 0.",
+        integers=True,
     ),
     Rule(
         "transpose-around-function",
@@ -201,6 +211,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"A": _T3, "p": (1, 2, 0), "q": (2, 0, 1)},
         near_miss={"A": _T3, "p": (1, 2, 0), "q": (1, 2, 0)},
+        integers=True,
     ),
     Rule(
         "transposed-operands",
@@ -211,6 +222,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"A": _T3, "B": _T3, "p": (1, 2, 0)},
         near_miss={"A": _T3, "B": Spec((4, 1, 6)), "p": (1, 2, 0)},
+        integers=True,
     ),
     Rule(
         "reshaped-operands",
@@ -221,6 +233,7 @@ _MOVEMENT = (
         reassociates=False,
         example={"s": (12, 4)},
         near_miss={"B": Spec((8, 6)), "s": (12, 4)},
+        integers=True,
     ),
 )
 
@@ -231,6 +244,7 @@ _CONV = {"A": Spec((1, 8, 6, 6)), "B": _ONE, "W": Spec((2, 8, 3, 3))}
 _CONV_WIDE = {"A": Spec((1, 2, 6, 6)), "B": _ONE, "W": Spec((30, 2, 3, 3))}
 _CONV_LARGE = {"A": Spec((1, 2, 9, 9)), "B": _ONE, "W": Spec((2, 2, 1, 1))}
 _S = (scalar("B"),)
+_LATER = (*_S, wide("A"))
 
 
 _LINEAR = (
@@ -239,7 +253,7 @@ _LINEAR = (
         _F,
         "(A * B) @ C",
         "(A @ C) * B",
-        guards=_S,
+        guards=_LATER,
         example=_MATS,
         near_miss={**_MATS, "B": Spec((16,))},
         note="Where the product has fewer elements than A.",
@@ -249,7 +263,7 @@ _LINEAR = (
         _F,
         "A @ (C * B)",
         "(A @ C) * B",
-        guards=_S,
+        guards=_LATER,
         example={**_MATS, "A": Spec((2, 16))},
         near_miss={**_MATS, "B": Spec((16, 1))},
         note="Where the product has fewer elements than C.",
@@ -279,7 +293,7 @@ _LINEAR = (
         _F,
         "conv(A * B, W)",
         "conv(A, W) * B",
-        guards=_S,
+        guards=_LATER,
         example=_CONV,
         near_miss={**_CONV, "B": Spec((6,))},
         note="Where the result has fewer elements.",
@@ -311,6 +325,7 @@ _LINEAR = (
         "transpose(B @ A, axes=(1, 0))",
         reassociates=False,
         example={"A": Spec((4, 5)), "B": Spec((6, 4))},
+        integers=True,
     ),
 )
 

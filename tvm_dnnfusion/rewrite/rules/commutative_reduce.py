@@ -20,10 +20,12 @@ import numpy as np
 
 from tvm_dnnfusion.rewrite.guards import (
     constant_along,
+    floating,
     nonnegative,
     reduced_axes,
     same_shape,
     scalar,
+    wide,
 )
 from tvm_dnnfusion.rewrite.match import Template
 from tvm_dnnfusion.rewrite.rule import Family, Guard, Rule, Spec
@@ -54,13 +56,14 @@ _LINEAR = (
         reassociates=False,
         example={"A": _INT, "K": np.int32(3), "r": _R},
         near_miss={"A": _INT, "K": np.arange(8, dtype="int32"), "r": _R},
+        integers=True,
     ),
     Rule(
         "sum-of-scaled",
         _F,
         "sum(A * B, **r)",
         "sum(A, **r) * B",
-        guards=_ALONG_B,
+        guards=(*_ALONG_B, wide("A")),
         example=_SCALE,
         near_miss=_ALONG,
     ),
@@ -78,7 +81,7 @@ _LINEAR = (
         _F,
         "sum(A / B, **r)",
         "sum(A, **r) / B",
-        guards=_ALONG_B,
+        guards=(*_ALONG_B, wide("A")),
         example=_SCALE,
         near_miss=_ALONG,
     ),
@@ -192,6 +195,7 @@ _EXTREMES = (
         reassociates=False,
         example={"r": _R},
         near_miss={"B": Spec((6, 9)), "r": _R},
+        integers=True,
     ),
     Rule(
         "minimum-of-min",
@@ -202,6 +206,7 @@ _EXTREMES = (
         reassociates=False,
         example={"r": _R},
         near_miss={"B": Spec((6, 9)), "r": _R},
+        integers=True,
     ),
 )
 
@@ -304,25 +309,34 @@ _ORDERS = (
         guards=(Guard("the axes that stay must keep their order", _order_kept),),
         example={"A": _T3, "p": (0, 2, 1), "reduce1": ("sum", {"axis": (2,)})},
         near_miss={"A": _T3, "p": (2, 1, 0), "reduce1": ("sum", {"axis": (1,)})},
+        integers=True,
     ),
     Rule(
         "argmax-of-softmax",
         _F,
         "argmax(softmax(A, axis=x), **r)",
         "argmax(A, **r)",
-        guards=(Guard("both must work along the same axis", lambda s: _same_axis(s, "r")),),
+        guards=(
+            Guard("both must work along the same axis", lambda s: _same_axis(s, "r")),
+            floating("A"),
+        ),
         example={"x": -1, "r": {"axis": 1, "keepdims": False}},
         near_miss={"x": -1, "r": {"axis": 0, "keepdims": False}},
         note="Ties that rounding makes may be broken otherwise.",
+        integers=True,
     ),
     Rule(
         "argmax-of-log-softmax",
         _F,
         "argmax(log_softmax(A, axis=x), **r)",
         "argmax(A, **r)",
-        guards=(Guard("both must work along the same axis", lambda s: _same_axis(s, "r")),),
+        guards=(
+            Guard("both must work along the same axis", lambda s: _same_axis(s, "r")),
+            floating("A"),
+        ),
         example={"x": -1, "r": {"axis": 1, "keepdims": False}},
         near_miss={"x": -1, "r": {"axis": 0, "keepdims": False}},
+        integers=True,
     ),
     Rule(
         "max-pool-of-monotone",

@@ -72,6 +72,7 @@ _FACTORS = (
         reassociates=False,
         example={**_INTS, "K": np.int32(3)},
         note="Exact: both are taken modulo 2^bits.",
+        integers=True,
     ),
 )
 
@@ -218,6 +219,7 @@ _LATTICES = (
         "minimum(maximum(A, C), maximum(B, C))",
         "maximum(minimum(A, B), C)",
         reassociates=False,
+        integers=True,
     ),
     Rule(
         "maximum-of-minima",
@@ -225,6 +227,7 @@ _LATTICES = (
         "maximum(minimum(A, C), minimum(B, C))",
         "minimum(maximum(A, B), C)",
         reassociates=False,
+        integers=True,
     ),
     Rule(
         "or-of-ands",
@@ -233,6 +236,7 @@ _LATTICES = (
         "land(lor(A, B), C)",
         reassociates=False,
         example=_THREE,
+        integers=True,
     ),
     Rule(
         "and-of-ors",
@@ -241,6 +245,7 @@ _LATTICES = (
         "lor(land(A, B), C)",
         reassociates=False,
         example=_THREE,
+        integers=True,
     ),
     Rule(
         "bitwise-or-of-ands",
@@ -249,6 +254,7 @@ _LATTICES = (
         "(A | B) & C",
         reassociates=False,
         example=_INTS,
+        integers=True,
     ),
     Rule(
         "bitwise-and-of-ors",
@@ -257,6 +263,7 @@ _LATTICES = (
         "(A & B) | C",
         reassociates=False,
         example=_INTS,
+        integers=True,
     ),
     Rule(
         "bitwise-xor-of-ands",
@@ -265,6 +272,7 @@ _LATTICES = (
         "(A ^ B) & C",
         reassociates=False,
         example=_INTS,
+        integers=True,
     ),
 )
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from tvm_dnnfusion.rewrite.draft import fold
-from tvm_dnnfusion.rewrite.guards import floating, nonzero, variable
+from tvm_dnnfusion.rewrite.guards import nonnegative, nonzero, variable
 from tvm_dnnfusion.rewrite.rule import Family, Guard, Miss, Rule, Spec
 from tvm_dnnfusion.rewrite.site import Site
 from tvm_dnnfusion.rewrite.work import key_of
@@ -54,12 +54,16 @@ def _common(s: Site) -> Mapping[str, str] | None:
 def _reciprocal(s: Site) -> Mapping[str, np.ndarray]:
     k = s.const("K")
     assert k is not None
-    return {"R": (1.0 / k.astype("float64")).astype(k.dtype)}
+    with np.errstate(divide="ignore", over="ignore"):  # a guard looks at what comes out
+        return {"R": (1.0 / k.astype("float64")).astype(k.dtype)}
 
 
 def _invertible(s: Site) -> bool:
     k = s.const("K")
-    return k is not None and bool(np.isfinite(1.0 / k.astype("float64")).all())
+    if k is None or k.dtype.kind != "f":
+        return False
+    inverse = np.abs(_reciprocal(s)["R"])
+    return bool((np.isfinite(inverse) & (inverse >= np.finfo(k.dtype).tiny)).all())
 
 
 _K = {"K": np.float32(3.0)}
@@ -71,6 +75,7 @@ RULES = (
         "f(K1, K2, ..)",
         "its value",
         program=_fold,
+        integers=True,
         kinds=("*",),
         always=True,
         reassociates=False,
@@ -96,13 +101,12 @@ RULES = (
         derive=_reciprocal,
         always=True,
         guards=(
-            floating("A"),
             nonzero("K"),
-            Guard("1 / K must be finite", _invertible),
+            Guard("1 / K must be a normal number of the type", _invertible),
             variable("A"),
         ),
         example=_K,
-        near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
+        near_miss={"K": np.float32(0)},
         note="R = 1 / K.",
     ),
     Rule(
@@ -112,16 +116,24 @@ RULES = (
         "A + N",
         always=True,
         reassociates=False,
-        guards=(floating("A"), variable("A")),
+        guards=(variable("A"),),
         derive=lambda s: {"N": -s.const("K")},  # type: ignore[operator]
         example=_K,
-        near_miss={"A": Spec(dtype="int32", low=1, high=9), "K": np.int32(3)},
+        near_miss={"A": np.ones((6, 8), "float32"), **_K},
         note="N = -K; exact.",
     ),
-    Rule("power-two", Family.FOLD, "A ** 2", "square(A)", always=True),
-    Rule("power-one", Family.FOLD, "A ** 1", "A", always=True, reassociates=False),
+    Rule("power-two", Family.FOLD, "A ** 2", "square(A)", always=True, integers=True),
+    Rule("power-one", Family.FOLD, "A ** 1", "A", always=True, reassociates=False, integers=True),
     Rule(
-        "power-half", Family.FOLD, "A ** 0.5", "sqrt(A)", always=True, example={"A": Spec(low=0.1)}
+        "power-half",
+        Family.FOLD,
+        "A ** 0.5",
+        "sqrt(A)",
+        always=True,
+        guards=(nonnegative("A"),),
+        example={"A": "exp(B)"},
+        near_miss={},
+        note="At -inf the power is inf.",
     ),
     Rule(
         "power-minus-half",
@@ -129,7 +141,10 @@ RULES = (
         "A ** -0.5",
         "rsqrt(A)",
         always=True,
-        example={"A": Spec(low=0.1)},
+        guards=(nonnegative("A"),),
+        example={"A": "exp(B)"},
+        near_miss={},
+        note="At -inf the power is 0.",
     ),
     Rule(
         "power-minus-one",

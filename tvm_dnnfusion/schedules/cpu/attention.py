@@ -1,9 +1,9 @@
 """Attention: a tile of query rows at a time goes through both products and the softmax.
 
-    for b, h, so in parallel:
-      for to: tile of scores[si, t] in registers -> row buffer
-      max, exp, sum of the rows of the tile
-      for eo: tile of out[si, e] in registers, times 1 / sum, written where [B, S, H, E] has it
+for b, h, so in parallel:
+  for to: tile of scores[si, t] in registers -> row buffer
+  max, exp, sum of the rows of the tile
+  for eo: tile of out[si, e] in registers, times 1 / sum, written where [B, S, H, E] has it
 """
 
 from __future__ import annotations
