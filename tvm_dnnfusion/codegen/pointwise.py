@@ -109,7 +109,8 @@ def _log_add_exp(a: Any, b: Any) -> Any:
 
 BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - hidden(b),
-    "multiply": lambda a, b: a * b, "divide": _divide, "power": tirx.power, "maximum": tirx.max, "minimum": tirx.min,
+    "multiply": lambda a, b: a * b, "divide": _divide, "power": tirx.power,
+    "maximum": tirx.max, "minimum": tirx.min,
     "floor_divide": lambda a, b: tirx.floordiv(a, b) if _is_int(a) else tirx.floor(a / b),
     "equal": lambda a, b: tirx.EQ(_number(a), hidden(_number(b))),
     "not_equal": lambda a, b: tirx.NE(_number(a), hidden(_number(b))),
