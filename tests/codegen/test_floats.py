@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -52,3 +53,29 @@ def test_nothing_is_cancelled(
     feed = {"x": np.full(32, value, "float32")}
     (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, feed)
     np.testing.assert_array_equal(out, np.full(32, wanted, "float32"))
+
+
+def test_nested_polynomials_do_not_multiply() -> None:
+    """A polynomial of a polynomial would mention its operand 1,600 times."""
+    b = GraphBuilder()
+    b.output(b.op("erf", b.op("tanh", b.input("x", (32,)))))
+    graph = b.build()
+    kernel = lower_block("k", graph.ops, graph, {}, host())
+    assert kernel.func.script().count("T.erf(") == 1
+    x = np.linspace(-2, 2, 32, dtype="float32")
+    (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, {"x": x})
+    wanted = [math.erf(math.tanh(float(v))) for v in x]
+    np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_an_expression_that_grows_is_stored() -> None:
+    """x * relu(x) mentions x twice: twenty of them would mention it a million times."""
+    b = GraphBuilder()
+    y = b.input("x", (32,))
+    for _ in range(20):
+        y = b.op("multiply", y, b.op("nn.relu", y))
+    b.output(y)
+    graph = b.build()
+    func = lower_block("k", graph.ops, graph, {}, host()).func
+    assert func.script().count("hold") > 0
+    assert len(func.script()) < 20_000

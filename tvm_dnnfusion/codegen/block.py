@@ -156,16 +156,26 @@ class _Lowering:
         return Value(shape, dtype, at, resident=True)
 
     def op(self, op: Op) -> None:
-        inputs = [self.value(t) for t in op.inputs]
+        inputs = [self._light(self.value(t)) for t in op.inputs]
         shapes = [self.graph.tensors[t].dims for t in op.outputs]
         results = self._emit(op, inputs, shapes)
         for tensor, value, shape in zip(op.outputs, results, shapes):
             if value.shape != shape or value.dtype != self.graph.tensors[tensor].dtype:
                 raise NotLowerable(f"{op.name} ({op.kind}) came out as {value.shape} {value.dtype}")
             value.readers += self.readers.get(tensor, 0)
+            value.weight = 1 if value.resident else pointwise.weight(op, inputs)
             self.values[tensor] = value
             if tensor in self.escaping:
                 self._store(tensor, value)
+
+    def _light(self, value: Value) -> Value:
+        """The value, stored first where its expression has grown out of hand."""
+        if value.weight <= pointwise.MAX_WEIGHT:
+            return value
+        held = self.stages.hold(value)
+        for tensor in [t for t, v in self.values.items() if v is value]:
+            self.values[tensor] = held
+        return held
 
     def _emit(self, op: Op, inputs: list[Value], shapes: list[tuple[int, ...]]) -> list[Value]:
         dtype = self.graph.tensors[op.outputs[0]].dtype

@@ -119,7 +119,8 @@ class Value:
     `readers` counts the ops and outputs that read it. `resident`: a read is a plain load, whatever
     the index. `layout` is how the elements lie in memory, or would best be written. `push` maps an
     index of the block's anchor (its heavy op) to the index of this value that depends on it, where
-    that is one to one; `moved` says that the order is not the anchor's.
+    that is one to one; `moved` says that the order is not the anchor's. `weight` counts the loads
+    in the expression of an element, written out.
     """
 
     shape: tuple[int, ...]
@@ -130,6 +131,7 @@ class Value:
     layout: Layout = PLAIN
     push: Callable[[Body, Index], Index] | None = field(default=None, repr=False)
     moved: bool = False
+    weight: int = 1
 
 
 def load(tensor: Any, shape: tuple[int, ...], layout: Layout = PLAIN) -> Value:
