@@ -29,7 +29,7 @@ demo: $(VENV)/run.stamp
 	@echo "The report: $(BUILD)/demo/$(DEMO_MODEL)/report.html"
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -5,6 +5,8 @@ makes a `Value` that can be asked for the element at an index. A chain of One-to
 Shuffle and One-to-Many ops is then a composition of functions, and the index maps of Reorganize and
 Shuffle vanish into the indices at the loads. The common sub-trees of the paper's data-flow tree are
 computed once per element: a value with several readers is bound to a variable at its first read.
+TVM's simplifier writes such variables out again and LLVM merges what is equal, so the size of an
+expression is bounded (`Value.weight`): what grows beyond it is stored.
 """
 
 from __future__ import annotations
