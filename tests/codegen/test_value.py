@@ -20,8 +20,8 @@ def times(node, kind):
 
 
 def exponentials(func):
-    """How often e**x is computed: each holds one `reinterpret` of an exponent's bits."""
-    return func.script().count("T.reinterpret")
+    """How often e**x is computed: each holds one test for NaN."""
+    return func.script().count("T.isnan")
 
 
 def costly(x, readers):
@@ -132,7 +132,7 @@ def test_a_diamond_of_many_ops_stays_small():
         return x
 
     func = lowered(built(make)).func
-    assert exponentials(func) == 1 and len(func.script()) < 5000
+    assert exponentials(func) == 1 and len(func.script()) < 10_000
 
 
 def test_a_value_read_at_two_places_is_computed_for_each():

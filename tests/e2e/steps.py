@@ -127,6 +127,8 @@ def resize(m: Maker) -> None:
         ("nearest_neighbor", "asymmetric", "floor"), ("nearest_neighbor", "half_pixel", "round"),
         ("linear", "half_pixel", ""), ("linear", "align_corners", ""),
     ))  # fmt: skip
+    if mode == "align_corners" and 1 in size:
+        mode = "half_pixel"  # TVM divides by size - 1
     m.add("image.resize2d", x, size, method=method, coordinate_transformation_mode=mode,
           rounding_method=rounding, exact=method == "nearest_neighbor")  # fmt: skip
 

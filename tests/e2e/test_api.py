@@ -19,6 +19,7 @@ from tvm_dnnfusion.frontend import InputError
 from tvm_dnnfusion.planners import PlanError, PlannerError, save_plan
 from tvm_dnnfusion.planners.plan import Reason
 from tvm_dnnfusion.report.names import UnknownNameError
+from tvm_dnnfusion.report.plan_file import PlanFileError
 from tvm_dnnfusion.rewrite import RewriteOptions
 
 NAME = "transformer"
@@ -149,7 +150,7 @@ def test_a_module_for_another_architecture_is_built_too():
         ({"target": "no_such_kind"}, ValueError, "no_such_kind"),
         ({"device": "no-such-device"}, DeviceError, "no-such-device"),
         ({"planner": "no-such-planner"}, PlannerError, "dnnfusion, none, tvm"),
-        ({"plan": "no/such/plan.json"}, FileNotFoundError, "plan.json"),
+        ({"plan": "no/such/plan.json"}, PlanFileError, "plan.json"),
         ({"plan": '{"planner": 3}'}, PlanError, "format"),
     ],
 )

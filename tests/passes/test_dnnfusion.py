@@ -17,6 +17,7 @@ from tvm_dnnfusion.passes import DNNFusionPass, PlanPass
 from tvm_dnnfusion.planners import PlannerError, get_planner, plan_from_json, plan_to_json
 from tvm_dnnfusion.planners.plan_io import PlanError, save_plan
 from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.report.plan_file import PlanFileError
 from tvm_dnnfusion.rewrite import RewriteOptions, all_rules
 
 PLAN, REWRITE = "dnnfusion.plan", "dnnfusion.rewrite"
@@ -186,7 +187,7 @@ def test_a_plan_of_other_shapes_is_refused():
 def test_text_that_is_no_plan_is_refused_before_the_pass_runs(tmp_path):
     with pytest.raises(PlanError, match="not JSON"):
         DNNFusionPass(plan="{ no plan")
-    with pytest.raises(OSError):
+    with pytest.raises(PlanFileError, match="no such file"):
         DNNFusionPass(plan=tmp_path / "absent.json")
 
 

@@ -170,7 +170,8 @@ class _Lowering:
 
     def _light(self, value: Value) -> Value:
         """The value, stored first where its expression has grown out of hand."""
-        if value.weight <= pointwise.MAX_WEIGHT:
+        shared = value.readers > 1
+        if value.weight <= (pointwise.MAX_SHARED_WEIGHT if shared else pointwise.MAX_WEIGHT):
             return value
         held = self.stages.hold(value)
         for tensor in [t for t, v in self.values.items() if v is value]:

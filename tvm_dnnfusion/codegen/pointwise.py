@@ -263,5 +263,6 @@ POLYNOMIAL_WEIGHT = 12
 
 # Heavier expressions are stored, so that what reads them loads them.
 MAX_WEIGHT = 512
+MAX_SHARED_WEIGHT = 128  # with several readers, which would each write it out
 
 KINDS = frozenset(UNARY) | frozenset(TRANSCENDENTAL) | frozenset(BINARY) | frozenset(SPECIAL)
