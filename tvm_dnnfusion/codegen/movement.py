@@ -257,16 +257,17 @@ def padded(source: Value, shape: Dims, before: tuple[int, ...], fill: float) -> 
         for i, b, n, m in zip(index, before, source.shape, shape):
             place.append(i if b == 0 else body.simplify(i - b))
             if b > 0:
-                inside = _both(inside, i >= b)
+                inside = both(inside, i >= b)
             if b + n < m:
-                inside = _both(inside, i < b + n)
+                inside = both(inside, i < b + n)
         value = tirx.const(fill if "float" in source.dtype else int(fill), source.dtype)
         return body.where(inside, lambda: body.read(source, tuple(place)), lambda: value)
 
     return Value(shape, source.dtype, at)
 
 
-def _both(a: Any, b: Any) -> Any:
+def both(a: Any, b: Any) -> Any:
+    """The conjunction of two conditions; True is neutral."""
     return b if a is True else a if b is True else tirx.And(a, b)
 
 

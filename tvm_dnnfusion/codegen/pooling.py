@@ -8,7 +8,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
-from tvm_dnnfusion.codegen.movement import _both, padded
+from tvm_dnnfusion.codegen.movement import both, padded
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -96,9 +96,9 @@ def _taps(op: Op, x: Value, layout: Layout, rank: int, average: bool) -> Any:
             at = body.simplify(o * s + k * d - b)
             where.append(at)
             if body.analyzer.can_prove(at >= 0) is False:
-                inside = _both(inside, at >= 0)
+                inside = both(inside, at >= 0)
             if body.analyzer.can_prove(at < n) is False:
-                inside = _both(inside, at < n)
+                inside = both(inside, at < n)
         other = tirx.const(0, x.dtype) if average else lowest(x.dtype)
         return body.where(inside, lambda: body.read(x, (*place[:2], *where)), lambda: other)
 

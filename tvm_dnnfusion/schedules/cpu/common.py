@@ -7,7 +7,7 @@ from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import s_tir, tirx
+from tvm import tirx
 from tvm.ir.expr import TensorLoad
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -153,8 +153,3 @@ def product(values: list[int]) -> int:
     for v in values:
         out *= v
     return out
-
-
-def schedule(func: Any) -> Any:
-    """A schedule of one PrimFunc."""
-    return s_tir.Schedule(func)
