@@ -17,11 +17,13 @@ from tvm.s_tir.schedule import ScheduleError
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.attention import attention_block
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
-from tvm_dnnfusion.schedules.cpu.conv import conv_block, depthwise_block, pool_block
+from tvm_dnnfusion.schedules.cpu.conv import conv_block
 from tvm_dnnfusion.schedules.cpu.convpool import convpool_block
+from tvm_dnnfusion.schedules.cpu.depthwise import depthwise_block
 from tvm_dnnfusion.schedules.cpu.maps import map_block
 from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
 from tvm_dnnfusion.schedules.cpu.plain import plain_block
+from tvm_dnnfusion.schedules.cpu.pool import pool_block
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 
 Schedule = Callable[[Kernel], None]

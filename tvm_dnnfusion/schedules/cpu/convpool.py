@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
-from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, window_tiles
+from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles
 from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
 
 def convpool_block(k: Kernel) -> None:

@@ -1,0 +1,42 @@
+"""Stages that fold only a window, channel by channel: tiles of columns in registers."""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
+from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.maps import movement
+
+
+def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
+    """Tiles of columns for stages that fold only a window: depthwise convolutions and poolings."""
+    spatial, taps = k.spatial(anchor)
+    blocked = len(spatial) - len(taps) == 3
+    work = product([k.extent(x) for x in (*spatial, *taps)])
+    columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
+    lead = spatial[: len(spatial) - 1 - len(tile)]
+    width = (
+        tile_of(k.extent(columns), tile_limit(k.device, 1) // 2) if blocked else k.extent(columns)
+    )
+    wo, wi = k.sch.split(columns, [None, width])
+    k.sch.reorder(*lead, wo, *taps, wi, *tile)
+    k.parallel(lead, work)
+    separate = k.apart(anchor, outs)
+    if separate:
+        stores = [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
+    else:
+        stores = outs
+        k.sch.set_scope(anchor, 0, "local")
+    for out in stores:
+        k.sch.reverse_compute_at(out, wo)
+        k.vectorize_under(out, wo)
+    if blocked:
+        k.sch.vectorize(tile[0])
+        k.unroll(wi)
+    else:
+        k.vectorize(wi)
+    if product([k.extent(x) for x in taps]) <= 27:
+        k.unroll(*taps)
+    k.sch.decompose_reduction(anchor, taps[0])
+    if separate:
+        for out in outs:
+            movement(k, out)
