@@ -1,0 +1,1 @@
+"""Memory planners on the networks of the Optimus and GET papers."""
