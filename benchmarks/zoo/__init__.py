@@ -1,0 +1,1 @@
+"""The models that the paper measures, with random weights: `python -m benchmarks.zoo`."""
