@@ -1,8 +1,8 @@
 """Build the zoo's models, or list them.
 
-    python -m benchmarks.zoo                    # all that are missing
-    python -m benchmarks.zoo unet gpt2 --again  # these two, anew
-    python -m benchmarks.zoo --list
+python -m benchmarks.zoo                    # all that are missing
+python -m benchmarks.zoo unet gpt2 --again  # these two, anew
+python -m benchmarks.zoo --list
 """
 
 from __future__ import annotations

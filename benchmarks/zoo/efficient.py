@@ -1,4 +1,4 @@
-"""Networks of inverted residuals: MobileNetV2 (Sandler et al., 2018), EfficientNet (Tan and Le, 2019)."""
+"""Inverted residuals: MobileNetV2 (Sandler et al., 2018) and EfficientNet (Tan and Le, 2019)."""
 
 from __future__ import annotations
 

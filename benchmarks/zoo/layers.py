@@ -52,6 +52,4 @@ class Head(nn.Sequential):
     """Mean over all positions, then a linear layer: a classifier's end."""
 
     def __init__(self, inner: int, classes: int, pool: nn.Module | None = None) -> None:
-        super().__init__(
-            pool or nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inner, classes)
-        )
+        super().__init__(pool or nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inner, classes))

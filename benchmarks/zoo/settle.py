@@ -1,8 +1,8 @@
 """Random weights with which every layer's activations keep their size.
 
 Convolutions and linear layers get normal weights scaled by their fan-in (He et al., 2015). The
-statistics of batch normalisation are then those of one random input, and so are the scales of
-layers that normalise by constants: activations neither grow nor vanish, however deep the network.
+statistics of batch normalisation are then those of random inputs, and so are the scales of layers
+that normalise by constants: activations neither grow nor vanish, however deep the network.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the zoo's files are, and how they come there: outside the repository, whole or not at all."""
+"""Where the zoo's files are, and how they come there: whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from benchmarks.models import save
 from benchmarks.zoo.catalog import ZOO, Entry, inputs
 
 NEEDS = "the zoo's models are built with torch and transformers: pip install '.[bench]'"
+
+SAMPLES = 6
+"""Random inputs whose statistics batch normalisation gets: those of one do not suit another."""
 
 
 class MissingLibrary(RuntimeError):
@@ -71,12 +74,14 @@ def make(entry: Entry) -> onnx.ModelProto:
         module = torch_module(entry)
     except ImportError as error:
         raise MissingLibrary(f"{entry.name}: {error}; {NEEDS}") from error
-    feed = [torch.from_numpy(array) for array in inputs(entry.name).values()]
-    settle(module, feed)
-    return export(module, feed, [item.name for item in entry.inputs], entry.outputs)
+    samples = [inputs(entry.name, seed) for seed in range(SAMPLES)]
+    names = [item.name for item in entry.inputs]
+    settle(module, [torch.cat([torch.from_numpy(s[name]) for s in samples]) for name in names])
+    feed = [torch.from_numpy(array) for array in samples[0].values()]
+    return export(module, feed, names, entry.outputs)
 
 
-def torch_module(entry: Entry):  # noqa: ANN201 - torch may be missing where this is imported
+def torch_module(entry: Entry):
     """The torch module of a row, with torch's own weights."""
     file, function = entry.maker.split(":")
     return getattr(importlib.import_module(f"benchmarks.zoo.{file}"), function)()
