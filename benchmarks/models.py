@@ -44,11 +44,15 @@ def load(name: str) -> onnx.ModelProto:
 
 def inputs(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Random values for each input of the model `name`; its weights are not built for that."""
-    graph = (onnx.load(light_path(name)) if name in LIGHT else load(name)).graph
-    constants = {tensor.name for tensor in graph.initializer}
+    return feed_for(onnx.load(light_path(name)) if name in LIGHT else load(name), name, seed)
+
+
+def feed_for(model: onnx.ModelProto, name: str = "", seed: int = 0) -> dict[str, np.ndarray]:
+    """Random values for each input of a model of static shapes, seeded by `name` and `seed`."""
+    constants = {tensor.name for tensor in model.graph.initializer}
     return {
         value.name: _input(value, rng(f"{name}/{value.name}", seed))
-        for value in graph.input
+        for value in model.graph.input
         if value.name not in constants
     }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,6 +24,8 @@ from tvm.relax.frontend.onnx import from_onnx
 
 import tvm_dnnfusion
 from tvm_dnnfusion.devices import registry, threads
+from tvm_dnnfusion.runtime.module import Module
+from tvm_dnnfusion.runtime.signature import signature_of
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -75,11 +78,19 @@ def prepare_zero(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
     return _virtual_machine(tvm.compile(module, target=target), list(feed.values()), count)
 
 
-def _prepare_library(planner: str) -> Prepare:
+def library_session(
+    model: onnx.ModelProto, feed: Arrays, count: int, **choices: Any
+) -> tuple[Module, Session]:
+    """This library's module and a session on it; `choices` go to `tvm_dnnfusion.compile`."""
+    compiled = tvm_dnnfusion.compile(model, threads=count, **choices)
+    flops = next((row.after for row in compiled.stats.rows if row.name == "flops"), 0)
+    session = _virtual_machine(compiled.executable, list(feed.values()), count, int(flops or 0))
+    return Module(compiled.executable, signature_of(compiled.original), threads=count), session
+
+
+def _prepare_library(**choices: Any) -> Prepare:
     def prepare(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
-        compiled = tvm_dnnfusion.compile(model, planner=planner, threads=count)
-        flops = next((row.after for row in compiled.stats.rows if row.name == "flops"), 0)
-        return _virtual_machine(compiled.executable, list(feed.values()), count, int(flops or 0))
+        return library_session(model, feed, count, **choices)[1]
 
     return prepare
 
@@ -107,8 +118,8 @@ def _virtual_machine(
 
 PEERS: dict[str, Prepare] = {
     "ort": prepare_ort,
-    "dnnfusion": _prepare_library("dnnfusion"),
-    "fuseops": _prepare_library("tvm"),
+    "dnnfusion": _prepare_library(),
+    "fuseops": _prepare_library(planner="tvm"),
     "zero": prepare_zero,
 }
 """ONNX Runtime comes first: the others' outputs are compared with its."""

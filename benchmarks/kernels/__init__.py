@@ -1,0 +1,1 @@
+"""Single kernels against the machine's limits: `python -m benchmarks.kernels`."""
