@@ -4,11 +4,11 @@
     python -m benchmarks.kernels --only conv3x3 --only attention --threads 2 --seconds 4
     python -m benchmarks.kernels --list
 
-"peak" is the direct algorithm's FLOPs over the time and the measured multiply-add peak (Winograd
-may exceed it); "bandwidth" the bytes of operands and results over the time and the measured memory
+"of peak" is the direct algorithm's FLOPs over the time and the measured multiply-add peak (Winograd
+may exceed it); "of bandwidth" the bytes of operands and results over the time and the measured memory
 bandwidth (above 100 % where they stay in a cache). Both are of whole runs of the one-operator
-model, conversions of layout at its ends included; "kernel" is the share of its longest kernel
-alone, of the limit that bounds it.
+model, conversions of layout at its ends included; "kernel's share" is that of its longest
+kernel alone, of the limit that bounds it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,19 @@ from benchmarks.kernels.cases import Case, cases
 
 MAX_DIFFERENCE = 1e-3
 ROUNDS = 30
+COLUMNS = (
+    "kernel",
+    "ours us",
+    "ORT us",
+    "ratio",
+    "GFLOP/s",
+    "of peak",
+    "ORT's",
+    "GB/s",
+    "of bandwidth",
+    "kernel's share",
+    "kernels",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,15 +137,12 @@ def _heading(facts: dict[str, object]) -> str:
         f"{facts['threads']} threads on {facts['cpu']}: {facts['peak_gflops']} GFLOP/s, "
         f"{facts['bandwidth_gbs']} GB/s; load average {facts['load_average']}"
     )
-    header = (
-        "kernel | ours us | ORT us | ratio | GFLOP/s | peak | ORT's | GB/s | bandwidth | kernel"
-    )
-    return f"{title}\n\n| {header} | kernels |\n| --- |{' ---: |' * 10}"
+    return f"{title}\n\n| {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * (len(COLUMNS) - 1)}"
 
 
 def _line(row: Row, facts: dict[str, object]) -> str:
     if row.problem:
-        return f"| {row.name} | {row.problem} |" + " |" * 9
+        return f"| {row.name} | {row.problem} |" + " |" * (len(COLUMNS) - 2)
     peak, bandwidth = (float(str(facts[k])) * 1e3 for k in ("peak_gflops", "bandwidth_gbs"))
     share = row.flops / row.kernel_us / peak
     if row.bound == "memory":
