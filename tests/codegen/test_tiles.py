@@ -8,12 +8,12 @@ from tests.helpers import DEVICE, NARROW
 from tvm_dnnfusion.codegen.tiles import (
     GOOD_TILE,
     SPARE_REGISTERS,
-    round_up,
+    Tile,
+    conv_tile,
     tile_limit,
     tile_of,
     vectors_of,
 )
-from tvm_dnnfusion.schedules.cpu.conv import tile_shape
 
 LIMITS = st.integers(1, 28)
 
@@ -32,23 +32,6 @@ def test_tiles_near_eight_are_preferred(extent, limit, tile):
     assert tile_of(extent, limit) == tile
 
 
-@given(st.integers(1, 300), LIMITS)
-def test_a_rounded_width_has_a_good_tile_at_little_cost(width, limit):
-    wide = round_up(width, limit)
-    assert width <= wide <= width + width // 8
-    good = min(GOOD_TILE, limit)
-    if wide != width:
-        assert tile_of(wide, limit) >= good > tile_of(width, limit)
-
-
-WIDTHS = {111: 112, 112: 112, 37: 39, 13: 13, 5: 5, 59: 60}
-
-
-@pytest.mark.parametrize("width, wide", WIDTHS.items())
-def test_rounded_widths(width, wide):
-    assert round_up(width, 14) == wide
-
-
 @pytest.mark.parametrize(
     "blocks, vectors", [(1, 1), (2, 2), (3, 3), (4, 2), (5, 1), (6, 2), (9, 3)]
 )
@@ -62,17 +45,36 @@ def test_a_tile_leaves_registers_for_the_operands(device, vectors):
     assert tile_limit(device, vectors) * vectors + SPARE_REGISTERS <= device.vector_registers
 
 
-@given(st.lists(st.integers(1, 120), min_size=1, max_size=3), LIMITS)
-def test_tiles_of_places_divide_every_axis(place, limit):
-    sizes = tile_shape(place, limit)
-    volume = 1
-    for extent, size in zip(place, sizes, strict=True):
-        assert extent % size == 0
-        volume *= size
-    assert volume <= limit
+@pytest.mark.parametrize("device", [DEVICE, NARROW])
+@given(st.integers(1, 130), st.integers(1, 130), st.integers(1, 40))
+def test_a_convolution_tile_fits_and_cuts_evenly(device, height, width, blocks):
+    tile, wide = conv_tile(device, blocks, (height, width))
+    assert tile.fits(device)
+    assert blocks % tile.vectors == 0 and height % tile.rows == 0 and wide % tile.columns == 0
+    assert width <= wide <= 1.5 * width
 
 
-def test_rows_join_where_columns_are_few():
-    assert tile_shape([111, 111], 14) == [3, 3]
-    assert tile_shape([28, 28], 14) == [1, 7]
-    assert tile_shape([4, 1], 14) == [4, 1]
+TILES = {  # on a unit of 512 bits with 32 registers, on one of 128 with 16
+    (7, 4): ((1, 7, 2, 7), (1, 4, 2, 8)),
+    (14, 4): ((1, 7, 2, 14), (2, 2, 2, 14)),
+    (56, 4): ((1, 8, 2, 56), (1, 4, 2, 56)),
+    (3, 2): ((3, 3, 2, 3), None),
+    (111, 4): ((1, 14, 2, 112), None),
+}
+
+
+@pytest.mark.parametrize("size, blocks", TILES)
+def test_tiles_of_known_convolutions(size, blocks):
+    for device, expected in zip((DEVICE, NARROW), TILES[size, blocks], strict=True):
+        if expected is not None:
+            tile, wide = conv_tile(device, blocks, (size, size))
+            assert (tile.rows, tile.columns, tile.vectors, wide) == expected
+
+
+def test_the_rate_of_a_tile_grows_with_its_accumulators_and_falls_with_its_loads():
+    assert Tile(1, 1, 1).rate() < Tile(1, 4, 1).rate() < Tile(1, 4, 2).rate() < Tile(1, 4, 3).rate()
+    assert Tile(1, 12, 1).rate() < Tile(1, 6, 2).rate()
+
+
+def test_a_tile_of_one_row_only_where_a_strip_wants_it():
+    assert conv_tile(DEVICE, 2, (3, 3), whole_rows=True)[0].rows == 1

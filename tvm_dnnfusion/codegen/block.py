@@ -8,7 +8,7 @@ stages (see `stages.py`); schedules take it from there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import tvm
@@ -242,12 +242,14 @@ class _Lowering:
         outs = [self.outputs[t][0] for t in self.escaping]
         args = [tensor for _, tensor in self.stages.arguments]
         func = _move(te.create_prim_func([*args, *outs]), self.moved, len(self.stages.domain))
-        attrs = {
+        attrs: dict[str, Any] = {
             "global_symbol": name,
             "tirx.noalias": True,
             "dnnfusion.kind": self.stages.kind,
             "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins)),
         }
+        if self.stages.tile is not None:
+            attrs["dnnfusion.tile"] = list(astuple(self.stages.tile))
         for key, item in attrs.items():
             func = func.with_attr(key, item)
         return Kernel(

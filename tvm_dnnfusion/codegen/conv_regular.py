@@ -17,7 +17,7 @@ from tvm_dnnfusion.codegen.conv_weights import Weights, packed_weights
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import Stages
-from tvm_dnnfusion.codegen.tiles import round_up, tile_limit, vectors_of
+from tvm_dnnfusion.codegen.tiles import conv_tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 
 # Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
@@ -47,13 +47,13 @@ def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
     """Places in front of the output, and the extent in all, that the anchor computes.
 
     More than the output where the pooling that follows reads a border, and where the width has no
-    divisor that makes a register tile: 111 columns are computed as 112, 14 tiles of 8.
+    divisor that makes a good register tile: 111 columns are computed as 112, 14 tiles of 8.
     """
     size, before = sizes.out_size, (0,) * len(sizes.out_size)
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
-    limit = tile_limit(stages.device, vectors_of(blocks))
-    return before, (*size[:-1], round_up(size[-1], limit))
+    stages.tile, width = conv_tile(stages.device, blocks, size, stages.tail is not None)
+    return before, (*size[:-1], width)
 
 
 def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:

@@ -10,7 +10,6 @@ from tvm import tirx
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
 from tvm_dnnfusion.codegen.stages import Packed, Stages
-from tvm_dnnfusion.codegen.tiles import vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 
 
@@ -35,7 +34,8 @@ def packed_weights(
     """The weights as a kernel argument where they are constant, else as a stage that packs them."""
     per_group = sizes.out_channels // sizes.groups
     blocks = -(-per_group // lanes)
-    v = vectors_of(blocks)
+    assert stages.tile is not None
+    v = stages.tile.vectors
     ic = sizes.channels // sizes.groups
     shape = (sizes.groups * blocks // v, ic // inner, *sizes.kernel, inner, v, lanes)
     if data is not None:

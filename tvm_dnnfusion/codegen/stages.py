@@ -21,6 +21,7 @@ import numpy as np
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
@@ -50,6 +51,7 @@ class Stages:
     width: int = 0  # columns that the anchor computes
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
+    tile: Tile | None = None  # the register tile of a convolution
 
     def name(self, role: str) -> str:
         """A fresh stage name: pad0, pad1, ..."""

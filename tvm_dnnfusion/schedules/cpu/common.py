@@ -10,6 +10,7 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir.expr import TensorLoad
 
+from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 # Fewer elements than this are not worth waking the thread pool: a launch takes 2 us with hot
@@ -70,6 +71,14 @@ class Kernel:
         """The loops of a root stage as (spatial, folded)."""
         loops, n = self.loops(block), self.reduction(block)
         return (loops[: len(loops) - n], loops[len(loops) - n :]) if n else (loops, [])
+
+    def tile(self) -> Tile:
+        """The register tile for which a convolution was packed; ScheduleFailed without one."""
+        (func,) = (f for f in self.sch.mod.functions.values())
+        sizes = (func.attrs or {}).get("dnnfusion.tile")
+        if sizes is None:
+            raise ScheduleFailed("no register tile")
+        return Tile(*(int(n) for n in sizes))
 
     def lanes(self) -> int:
         """Lanes of float32."""

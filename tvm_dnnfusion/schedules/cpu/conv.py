@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -44,7 +43,7 @@ def _follows(extents: list[int], anchor: list[int]) -> bool:
         len(extents) == len(anchor)
         and extents[:-2] == anchor[:-2]
         and extents[-1] == anchor[-1]
-        and extents[-2] <= anchor[-2] <= extents[-2] * 9 // 8
+        and extents[-2] <= anchor[-2] <= extents[-2] * 3 // 2
     )
 
 
@@ -52,10 +51,10 @@ def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) ->
     """Cut the anchor into register tiles, with what reads it (`outs`) at each tile."""
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
-    v = vectors_of(k.extent(cb))
+    tile = k.tile()
     work = product([k.extent(x) for x in (*spatial, *folded)])
-    sizes = tile_shape([k.extent(x) for x in place], tile_limit(k.device, v))
-    cbo, cbi = k.sch.split(cb, [None, v])
+    sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
+    cbo, cbi = k.sch.split(cb, [None, tile.vectors])
     pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
     outer, inner = [p[0] for p in pairs], [p[1] for p in pairs]
     k.sch.reorder(n, cbo, *outer, *folded, *inner, cbi, lane)
@@ -65,19 +64,6 @@ def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) ->
     k.parallel([*lead, outer[-1]] if few else lead, work)
     at = k.loops(anchor)[0] if few else outer[-1]
     _register_tile(k, anchor, outs, at, folded, (*inner, cbi, lane), local)
-
-
-def tile_shape(place: list[int], limit: int) -> list[int]:
-    """Extents of a register tile: columns first, and rows where the columns are few.
-
-    Each is a divisor, so that no tile is cut: 111 x 111 gives 3 x 3, 28 x 28 gives 1 x 7.
-    """
-    out = [1] * len(place)
-    for axis in range(len(place) - 1, -1, -1):
-        room = limit // product(out)
-        if room > 1 and product(out) < 6:
-            out[axis] = tile_of(place[axis], room)
-    return out
 
 
 def _register_tile(

@@ -10,7 +10,6 @@ The rows of the halo between two strips are computed twice.
 
 from __future__ import annotations
 
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles
 from tvm_dnnfusion.schedules.cpu.maps import movement
@@ -28,7 +27,7 @@ def convpool_block(k: Kernel) -> None:
         return
     spatial, taps = k.spatial(pool)
     n, cb, h, *rest, lane = spatial
-    v = vectors_of(k.extent(cb))
+    v = k.tile().vectors
     work = product(k.extents(anchor))
     cbo, cbi = k.sch.split(cb, [None, v])
     rows = _strip(k, k.extent(h), k.extent(cbo))
@@ -71,8 +70,7 @@ def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     """The convolution of a strip, tile by tile, under the loops of its epilogue."""
     _, cb, *place, w, lane = k.loops(mid)[-rank:]
     # the anchor's width cuts into even tiles, that of the windows may not: only `mid` is cut short
-    whole = k.extent(k.spatial(anchor)[0][-2])
-    wo, wi = k.sch.split(w, [None, tile_of(whole, tile_limit(k.device, v))])
+    wo, wi = k.sch.split(w, [None, k.tile().columns])
     k.sch.reorder(*place, wo, wi, cb, lane)
     k.sch.compute_at(anchor, wo, preserve_unit_loops=True)
     k.vectorize(lane)
