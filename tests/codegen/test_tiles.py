@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from tests.helpers import DEVICE, NARROW
 from tvm_dnnfusion.codegen.tiles import (
-    GOOD_TILE,
     SPARE_REGISTERS,
     Tile,
     conv_tile,

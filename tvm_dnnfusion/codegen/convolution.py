@@ -12,6 +12,7 @@ from tvm_dnnfusion.codegen.conv_regular import regular, window, with_border
 from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, ConvShape, Dims, channel_block, shape_of
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
+from tvm_dnnfusion.codegen.tiles import conv_tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -35,6 +36,7 @@ def _depthwise(
     lanes = stages.device.lanes(x.dtype)
     block = channel_block(sizes.channels, lanes)
     layout = Layout(1, block) if block > 1 else PLAIN
+    stages.tile, _ = conv_tile(stages.device, sizes.channels // block, sizes.out_size, True)
     source = with_border(sizes, x, lanes, stages)
     rank = len(sizes.kernel)
     shape = (sizes.batch, sizes.channels, *sizes.out_size)
