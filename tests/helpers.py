@@ -16,12 +16,14 @@ from tvm.s_tir import SBlock
 from tvm_dnnfusion.codegen.block import Kernel, lower_block
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import Packed
+from tvm_dnnfusion.codegen.tiles import STACK_BYTES
 from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.builder import GraphBuilder
 from tvm_dnnfusion.ecg.evaluate import evaluate
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.frontend.to_relax import graph_to_relax
+from tvm_dnnfusion.schedules.cpu.registers import sizes
 from tvm_dnnfusion.schedules.dispatch import ScheduleWarning, schedule_kernel
 
 Array = np.ndarray
@@ -189,6 +191,12 @@ def buffers(func: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     found: list[Any] = []
     tvm_ffi.structural_walk(func.body, [(SBlock, lambda b: found.extend(b.alloc_buffers))])
     return {b.name: (tuple(int(n) for n in b.ty.shape), b.scope()) for b in found}
+
+
+def kept_in_memory(func: Any, *roles: str) -> list[str]:
+    """Buffers of the roles that are too large for the stack, where they would become registers."""
+    size = sizes(func)
+    return [n for n in size if n.startswith(roles or "") and size[n] >= STACK_BYTES]
 
 
 def loops(func: Any, kind: Any = None) -> list[int]:

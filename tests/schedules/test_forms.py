@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import tvm
-from tvm.s_tir import transform
 
 from tests.helpers import (
     DEVICE,
@@ -11,6 +9,7 @@ from tests.helpers import (
     buffers,
     built,
     feed_of,
+    kept_in_memory,
     loops,
     lowered,
     run_kernel,
@@ -20,6 +19,8 @@ from tests.helpers import (
 )
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.plain import lower_plain
+from tvm_dnnfusion.codegen.tiles import STACK_BYTES
+from tvm_dnnfusion.schedules.cpu.registers import sizes
 from tvm_dnnfusion.schedules.dispatch import SCHEDULES
 
 C16 = Layout(1, 16)
@@ -91,23 +92,14 @@ def test_numbers(made):
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=5e-5)
 
 
-def compacted(func):
-    """Buffers after TVM has shrunk them to what lives at a time: name -> (elements, scope)."""
-    mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
-    for step in (transform.PlanAndUpdateBufferAllocationLocation, transform.ConvertBlocksToOpaque,
-                 transform.CompactBufferAllocation):  # fmt: skip
-        mod = step()(mod)
-    return {n: (int(np.prod(shape)), scope) for n, (shape, scope) in buffers(mod["main"]).items()}
-
-
 @pytest.mark.parametrize("kind", ACCUMULATING)
 def test_accumulators_stay_in_registers(kind):
-    """Local scope, and after compaction no more elements than the vector registers hold."""
+    """On the stack, of a scope that TVM leaves there, and no more than the registers hold."""
     _, kernel = kernel_of(kind)
-    found = compacted(scheduled(kernel))
-    tiles = {n: size for n, (size, scope) in found.items() if n.startswith("anchor")}
-    assert tiles and all(found[n][1] == "local" for n in tiles)
-    assert max(tiles.values()) <= DEVICE.vector_registers * DEVICE.lanes()
+    func = scheduled(kernel)
+    scopes = {n: scope for n, (_, scope) in buffers(func).items() if n.startswith("anchor")}
+    assert scopes and set(scopes.values()) == {"global"}
+    assert kept_in_memory(func, "anchor") == []
 
 
 @pytest.mark.parametrize("kind", ["conv", "matmul"])
@@ -115,20 +107,19 @@ def test_tiles_follow_the_vector_registers(kind):
     """Half as many registers, and a quarter of the lanes: smaller tiles."""
     graph = built(HEAVY[kind])
     for device in (DEVICE, NARROW):
-        tiles = [size for n, (size, scope) in compacted(scheduled(lowered(graph, {}, device),
-                 device)).items() if scope == "local"]  # fmt: skip
-        assert tiles and max(tiles) <= device.vector_registers * device.lanes()
+        found = sizes(scheduled(lowered(graph, {}, device), device))
+        tiles = [s for n, s in found.items() if n.startswith("anchor") and s < STACK_BYTES]
+        assert tiles and max(tiles) <= device.vector_registers * device.vector_bits // 8
 
 
 def test_the_pooling_after_a_convolution_holds_a_strip_not_the_image():
     _, kernel = kernel_of("convpool")
-    sizes = compacted(scheduled(kernel))
-    assert sizes["mid0"][0] < 32 * 28 * 28 / 2
+    assert sizes(scheduled(kernel))["mid0"] < 4 * 32 * 28 * 28 / 2
 
 
 def test_rows_hold_a_row_not_the_matrix():
     _, kernel = kernel_of("rows")
-    assert all(size <= 256 for size, _ in compacted(scheduled(kernel)).values())
+    assert all(size <= 4 * 256 for size in sizes(scheduled(kernel)).values())
 
 
 def test_small_work_is_not_worth_waking_threads():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.tiles import conv_tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 
@@ -37,7 +40,7 @@ def _depthwise(
     block = channel_block(sizes.channels, lanes)
     layout = Layout(1, block) if block > 1 else PLAIN
     stages.tile, _ = conv_tile(stages.device, sizes.channels // block, sizes.out_size, True)
-    source = with_border(sizes, x, lanes, stages)
+    source = depthwise_source(sizes, x, layout, lanes, stages)
     rank = len(sizes.kernel)
     shape = (sizes.batch, sizes.channels, *sizes.out_size)
     wshape = (sizes.channels // block, *sizes.kernel, block)
@@ -56,13 +59,30 @@ def _depthwise(
         place, taps = i[:-rank], i[-rank:]
         logical = layout.logical(tuple(place))
         lane = place[-1] if layout.blocked else 0
-        x = window(sizes, source, body, logical[0], logical[1], logical[2:], taps)
+        x = source(body, logical, taps)
         return x * packed(place[1], *taps, lane)
 
     stage = compute(stages.name("anchor"), layout.shape(shape), expr, sizes.kernel, te.sum)
     out = load(stage, shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return out
+
+
+def depthwise_source(
+    sizes: ConvShape, x: Value, layout: Layout, lanes: int, stages: Stages
+) -> Callable[[Body, Index, Index], Any]:
+    """The element under a tap, by output place and tap.
+
+    An operand that lies in memory in the blocks of the anchor is read where it is, its border being
+    a condition that schedules take out of the inner loops (`schedules/cpu/borders.py`); any other
+    is laid out with its border first.
+    """
+    if x.resident and layout.blocked and x.layout == layout and stages.tail is None:
+        return partial(bordered, x, sizes.stride, sizes.dilation, sizes.pad_before, 0.0)
+    source = with_border(sizes, x, lanes, stages)
+    return lambda body, place, taps: window(
+        sizes, source, body, place[0], place[1], place[2:], taps
+    )
 
 
 def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:

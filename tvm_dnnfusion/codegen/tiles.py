@@ -13,6 +13,10 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 # Registers of a tile that do not accumulate: weights, the broadcast element, and one to spare.
 SPARE_REGISTERS = 4
 
+# TVM 0.27 keeps smaller buffers on the stack (kMaxStackAlloca in its runtime/device_api.h), where
+# they become registers; larger ones come from a pool and stay in memory.
+STACK_BYTES = 1024
+
 # Shorter tiles leave the multipliers waiting: an FMA takes four cycles and one starts each cycle.
 GOOD_TILE = 6
 
@@ -27,7 +31,9 @@ def vectors_of(blocks: int) -> int:
 
 def tile_limit(device: DeviceSpec, vectors: int) -> int:
     """The longest tile of so many vectors that stays in registers."""
-    return max(1, (device.vector_registers - SPARE_REGISTERS) // vectors)
+    free = device.vector_registers - SPARE_REGISTERS
+    stack = (STACK_BYTES - 1) // (device.vector_bits // 8)
+    return max(1, min(free, stack) // vectors)
 
 
 def tile_of(extent: int, limit: int) -> int:
@@ -78,8 +84,9 @@ class Tile:
 
         The longer operand is read from memory by the multiply-add itself, the shorter one is held.
         """
-        held = min(self.places, self.vectors) + 1
-        return self.places * self.vectors + held <= device.vector_registers
+        accumulators, held = self.places * self.vectors, min(self.places, self.vectors) + 1
+        on_stack = accumulators * device.vector_bits // 8 < STACK_BYTES
+        return on_stack and accumulators + held <= device.vector_registers
 
     def rate(self) -> float:
         """Expected share of the multipliers' peak."""

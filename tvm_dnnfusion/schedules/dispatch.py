@@ -16,6 +16,7 @@ from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.attention import attention_block
+from tvm_dnnfusion.schedules.cpu.borders import finish
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
 from tvm_dnnfusion.schedules.cpu.conv import conv_block
 from tvm_dnnfusion.schedules.cpu.convpool import convpool_block
@@ -24,6 +25,7 @@ from tvm_dnnfusion.schedules.cpu.maps import map_block
 from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
 from tvm_dnnfusion.schedules.cpu.plain import plain_block
 from tvm_dnnfusion.schedules.cpu.pool import pool_block
+from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 
 Schedule = Callable[[Kernel], None]
@@ -74,7 +76,7 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
 
 
 def _done(sch: Any, func: Any, choice: str) -> Any:
-    out = sch.mod["main"]
+    out = on_stack(finish(sch.mod["main"]))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

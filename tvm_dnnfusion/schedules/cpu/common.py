@@ -106,6 +106,16 @@ class Kernel:
         if loop is not None:
             self.vectorize(loop)
 
+    def unroll_under(self, block: str, under: Any) -> None:
+        """Unroll the loops of a block below a loop, but for the innermost, which is a vector.
+
+        Registers have no index: an accumulator that a loop reads by number stays in memory.
+        """
+        loops = self.loops(block)
+        same = [i for i, x in enumerate(loops) if self.sch.get(x).same_as(self.sch.get(under))]
+        if same:
+            self.unroll(*loops[same[0] + 1 : -1])
+
     def apart(self, anchor: str, outs: list[str]) -> bool:
         """Whether the outputs cannot be written tile by tile of the anchor.
 
@@ -133,6 +143,18 @@ class Kernel:
             if node.op.same_as(_CONDITION):
                 for side in node.args[1:]:
                     tvm_ffi.structural_walk(side, [(TensorLoad, load)])
+
+        body = self.sch.get(self.sch.get_sblock(block)).body
+        tvm_ffi.structural_walk(body, [(tvm.ir.Call, call)])
+        return bool(found)
+
+    def conditional(self, block: str) -> bool:
+        """Whether an element of a block is read, or made, only under a condition."""
+        found: list[Any] = []
+
+        def call(node: Any) -> None:
+            if node.op.same_as(_CONDITION):
+                found.append(node)
 
         body = self.sch.get(self.sch.get_sblock(block)).body
         tvm_ffi.structural_walk(body, [(tvm.ir.Call, call)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
+from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -29,12 +30,18 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     for out in stores:
         k.sch.reverse_compute_at(out, wo)
         k.vectorize_under(out, wo)
+        if blocked:
+            k.unroll_under(out, wo)
     if blocked:
         k.sch.vectorize(tile[0])
         k.unroll(wi)
     else:
         k.vectorize(wi)
-    if product([k.extent(x) for x in taps]) <= 27:
+    if k.conditional(anchor):
+        k.sch.annotate(wo, PEEL, 1)
+        k.sch.annotate(taps[-2], GUARD, 1) if len(taps) > 1 else None
+        k.unroll(taps[-1])
+    elif product([k.extent(x) for x in taps]) <= 27:
         k.unroll(*taps)
     k.sch.decompose_reduction(anchor, taps[0])
     if separate:

@@ -1,0 +1,121 @@
+"""Depthwise windows over borders: numbers at odd sizes, and no condition in the inner loop."""
+
+import numpy as np
+import pytest
+import tvm
+import tvm_ffi
+from tvm import tirx
+
+from tests.helpers import (
+    buffers,
+    built,
+    check_block,
+    kept_in_memory,
+    lowered,
+    run_kernel,
+    scheduled,
+    unfused,
+    weights,
+)
+from tvm_dnnfusion.codegen.layout import Layout
+from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL, finish
+
+C16 = Layout(1, 16)
+
+# (size, kernel, stride, padding, dilation): borders narrower and wider than a tile, and none.
+WINDOWS = {
+    "3x3": ((9, 14), (3, 3), (1, 1), (1, 1), (1, 1)),
+    "3x3, stride 2, even": ((10, 56), (3, 3), (2, 2), (1, 1), (1, 1)),
+    "3x3, stride 2, after the image": ((9, 29), (3, 3), (2, 2), (0, 0, 1, 1), (1, 1)),
+    "5x5, one tile": ((7, 7), (5, 5), (1, 1), (2, 2), (1, 1)),
+    "5x5, stride 2": ((11, 28), (5, 5), (2, 2), (2, 2), (1, 1)),
+    "7x7": ((6, 24), (7, 7), (1, 1), (3, 3), (1, 1)),
+    "dilated": ((13, 40), (3, 3), (1, 1), (4, 4), (4, 4)),
+    "dilated beyond a tile": ((5, 48), (3, 3), (1, 1), (20, 20), (20, 20)),
+    "rows only": ((9, 16), (3, 1), (1, 1), (1, 0), (1, 1)),
+    "columns only": ((3, 30), (1, 5), (1, 1), (0, 2), (1, 1)),
+    "prime width": ((3, 37), (3, 3), (1, 1), (1, 1), (1, 1)),
+    "wider than the image": ((2, 3), (5, 5), (1, 1), (2, 2), (1, 1)),
+    "no padding": ((9, 17), (3, 3), (1, 1), (0, 0), (1, 1)),
+    "1-D": ((29,), (5,), (1,), (2,), (1,)),
+    "3-D": ((4, 5, 14), (3, 3, 3), (1, 2, 1), (1, 1, 1), (1, 1, 1)),
+}
+
+
+def depthwise(name, channels=32, batch=2):
+    size, kernel, stride, pad, dilation = WINDOWS[name]
+    both = pad if len(pad) == 2 * len(size) else (*pad, *pad)
+
+    def make(b):
+        x, w = b.input("x", (batch, channels, *size)), weights(b, channels, 1, *kernel)
+        y = b.op(f"nn.conv{len(size)}d", x, w, groups=channels, strides=stride, padding=both,
+                 dilation=dilation)  # fmt: skip
+        shift = weights(b, 1, channels, *(1,) * len(size), seed=3)
+        return b.op("nn.silu", b.op("add", y, shift))
+
+    return built(make)
+
+
+@pytest.mark.parametrize("name", WINDOWS)
+def test_depthwise_reads_its_operand_where_it_lies(name):
+    graph = depthwise(name)
+    layouts = {"x": C16, graph.outputs[0]: C16}
+    func = check_block(graph, "dwconv", layouts)
+    assert not any(n.startswith("pad") for n in buffers(func))
+    assert kept_in_memory(func) == []
+
+
+def conditions(func):
+    found = []
+
+    def note(call):
+        if call.op.same_as(tvm.ir.Op.get("prim.if_then_else")):
+            found.append(call)
+
+    tvm_ffi.structural_walk(func.body, [(tvm.ir.Call, note)])
+    return found
+
+
+def lowered_conditions(func):
+    """if_then_else that are left once TVM has simplified the loops."""
+    names = ("PlanAndUpdateBufferAllocationLocation", "ConvertBlocksToOpaque",
+             "CompactBufferAllocation", "LowerOpaqueBlock")  # fmt: skip
+    mod = tvm.IRModule({"main": func.with_attr("global_symbol", "main")})
+    for name in names:
+        mod = getattr(tvm.s_tir.transform, name)()(mod)
+    mod = tirx.transform.UnrollLoop()(tirx.transform.FlattenBuffer()(mod))
+    return conditions(tirx.transform.StmtSimplify()(mod)["main"])
+
+
+@pytest.mark.parametrize("name", ["3x3", "3x3, stride 2, even", "5x5, one tile", "7x7", "dilated"])
+def test_no_condition_is_left_in_the_inner_loop(name):
+    graph = depthwise(name)
+    kernel = lowered(graph, {"x": C16, graph.outputs[0]: C16})
+    assert conditions(kernel.func)
+    assert lowered_conditions(scheduled(kernel)) == []
+
+
+def test_near_miss_a_border_of_many_tiles_keeps_its_conditions():
+    graph = depthwise("dilated beyond a tile")
+    func = scheduled(lowered(graph, {"x": C16, graph.outputs[0]: C16}))
+    assert lowered_conditions(func)
+
+
+def test_marks_are_gone_and_unmarked_functions_stay_the_same():
+    func = scheduled(lowered(depthwise("3x3")))
+    marks = []
+    tvm_ffi.structural_walk(func.body, [(tirx.For, lambda x: marks.extend(x.annotations))])
+    assert not {GUARD, PEEL} & {str(m) for m in marks}
+    assert finish(func).same_as(func)
+
+
+def test_infinity_beside_the_border_does_not_reach_over_it():
+    """The rows outside are skipped, not multiplied by zero."""
+    graph = depthwise("3x3", channels=16, batch=1)
+    x = np.ones((1, 16, 9, 14), np.float32)
+    x[:, :, 0] = np.inf
+    kernel = lowered(graph, {"x": C16, graph.outputs[0]: C16})
+
+    (found,) = run_kernel(scheduled(kernel), kernel, graph, {"x": x}, {"x": C16})
+    (wanted,) = unfused(graph, {"x": x})
+    assert np.array_equal(np.isnan(found), np.isnan(wanted))
