@@ -4,11 +4,11 @@
     python -m benchmarks.kernels --only conv3x3 --only attention --threads 2 --seconds 4
     python -m benchmarks.kernels --list
 
-"of peak" is the direct algorithm's FLOPs over the time and the measured multiply-add peak (Winograd
-may exceed it); "of bandwidth" the bytes of operands and results over the time and the measured
-memory bandwidth (above 100 % where they stay in a cache). Both are of whole runs of the one-operator
-model, conversions of layout at its ends included; "kernel's share" is that of its longest
-kernel alone, of the limit that bounds it.
+"of peak" is the direct algorithm's FLOPs over the time and the measured multiply-add peak
+(Winograd may exceed it); "of bandwidth" the bytes of operands and results over the time and the
+measured memory bandwidth (above 100 % where they stay in a cache). Both are of whole runs of the
+one-operator model, conversions of layout at its ends included; "kernel's share" is that of its
+longest kernel alone, of the limit that bounds it.
 """
 
 from __future__ import annotations

@@ -56,9 +56,9 @@ def test_a_convolution_tile_fits_and_cuts_evenly(device, height, width, blocks):
 TILES = {  # on a unit of 512 bits with 32 registers, on one of 128 with 16
     (7, 4): ((1, 7, 2, 7), (1, 4, 2, 8)),
     (14, 4): ((1, 7, 2, 14), (2, 2, 2, 14)),
-    (56, 4): ((1, 8, 2, 56), (1, 4, 2, 56)),
-    (3, 2): ((3, 3, 2, 3), None),
-    (111, 4): ((1, 14, 2, 112), None),
+    (56, 4): ((1, 7, 2, 56), (1, 4, 2, 56)),
+    (3, 2): ((3, 3, 1, 3), None),
+    (111, 4): ((1, 7, 2, 112), None),
 }
 
 
