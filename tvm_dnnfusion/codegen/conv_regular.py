@@ -7,6 +7,7 @@ every multiplication is a broadcast of one input element by a vector of packed w
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ def regular(
     source = with_border(wide, x, lanes, stages)
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
+    stages.rows_first = rows_first(wide, stages)
     return _within(form(wide, source, packed, stages), sizes, before)
 
 
@@ -54,6 +56,26 @@ def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
         before, size = window_domain(stages.tail, size)
     stages.tile, width = conv_tile(stages.device, blocks, size, stages.tail is not None)
     return before, (*size[:-1], width)
+
+
+def rows_first(sizes: ConvShape, stages: Stages) -> bool:
+    """Whether rows outside, channels inside moves fewer bytes beyond the second cache.
+
+    Channels outside: each block of channels reads the input again where that does not stay in the
+    cache. Rows outside: each row reads the weights again where those do not.
+    """
+    assert stages.tile is not None
+    if sizes.groups > 1 or len(sizes.out_size) < 2 or sizes.batch * sizes.out_size[-2] < 2:
+        return False
+    device, kept = stages.device, stages.device.l2_bytes * 0.6
+    x = 4.0 * sizes.channels * math.prod(sizes.in_size) * sizes.batch
+    w = 4.0 * sizes.channels * sizes.out_channels * math.prod(sizes.kernel)
+    blocks = sizes.out_channels / (stages.tile.vectors * device.lanes())
+    rows = sizes.batch * math.prod(sizes.out_size[:-1]) / stages.tile.rows
+    again = max(1.0, blocks / device.cores) if x > kept else 1.0
+    channels_out = x * again + w / device.cores
+    rows_out = x / device.cores + (w * rows / device.cores if w > kept else w)
+    return rows_out < channels_out
 
 
 def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:

@@ -52,6 +52,7 @@ class Stages:
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
     tile: Tile | None = None  # the register tile of a convolution
+    rows_first: bool = False  # whether a convolution takes all channels of a row before the next
 
     def name(self, role: str) -> str:
         """A fresh stage name: pad0, pad1, ..."""

@@ -74,11 +74,15 @@ class Kernel:
 
     def tile(self) -> Tile:
         """The register tile for which a convolution was packed; ScheduleFailed without one."""
-        (func,) = (f for f in self.sch.mod.functions.values())
-        sizes = (func.attrs or {}).get("dnnfusion.tile")
+        sizes = self.attr("dnnfusion.tile")
         if sizes is None:
             raise ScheduleFailed("no register tile")
         return Tile(*(int(n) for n in sizes))
+
+    def attr(self, name: str) -> Any:
+        """An attribute of the kernel, None where it has none of that name."""
+        (func,) = self.sch.mod.functions.values()
+        return (func.attrs or {}).get(name)
 
     def lanes(self) -> int:
         """Lanes of float32."""

@@ -20,21 +20,33 @@ from typing import Any
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
+# Strips of rows, so that cores that are slower for a while do not hold up the others.
+STRIPS_PER_CORE = 4
+
+# Rows of a strip: its borders are laid out twice, but it has to stay in the second cache.
+MAX_STRIP = 8
+
 
 def conv_block(k: Kernel) -> None:
     """A convolution with its epilogue; padding and prologue are stages of their own."""
-    for name in k.names("pad", "pack"):
-        movement(k, name)
     anchor = k.names("anchor")[0]
     outs = k.names("out")
     own = [k.extent(x) for x in k.spatial(anchor)[0]]
     if all(_follows(k.extents(o), own) for o in outs) and not k.apart(anchor, outs):
-        anchor_tiles(k, anchor, outs)
-        return
-    copy = k.sch.cache_write(anchor, 0, "local")
-    anchor_tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
-    for name in outs:
+        strip = anchor_tiles(k, anchor, outs)
+    else:
+        copy = k.sch.cache_write(anchor, 0, "local")
+        strip = anchor_tiles(k, anchor, [k.sch.get(copy).name_hint], local=False)
+        for name in outs:
+            movement(k, name)
+    for name in k.names("pack"):
         movement(k, name)
+    for name in k.names("pad"):
+        if strip is None or k.reduction(name):
+            movement(k, name)
+        else:
+            k.sch.compute_at(name, strip, preserve_unit_loops=True)
+            k.vectorize(k.loops(name)[-1])
 
 
 def _follows(extents: list[int], anchor: list[int]) -> bool:
@@ -47,8 +59,12 @@ def _follows(extents: list[int], anchor: list[int]) -> bool:
     )
 
 
-def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> None:
-    """Cut the anchor into register tiles, with what reads it (`outs`) at each tile."""
+def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) -> Any | None:
+    """Cut the anchor into register tiles, with what reads it (`outs`) at each tile.
+
+    Returns the loop over strips of rows, where what a strip reads can be laid out; None where
+    channels come first.
+    """
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
     tile = k.tile()
@@ -57,13 +73,43 @@ def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) ->
     cbo, cbi = k.sch.split(cb, [None, tile.vectors])
     pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
     outer, inner = [p[0] for p in pairs], [p[1] for p in pairs]
-    k.sch.reorder(n, cbo, *outer, *folded, *inner, cbi, lane)
+    if k.attr("dnnfusion.rows_first"):
+        lead, rest = _rows_first(k, n, cbo, outer, folded)
+    else:
+        lead, rest = [n, cbo, *outer[:-1]], [outer[-1]]
+    k.sch.reorder(*lead, *rest, *folded, *inner, cbi, lane)
     # where channel blocks and rows do not feed the cores, the columns share them too
-    lead = [n, cbo, *outer[:-1]]
-    few = product([k.extent(x) for x in lead]) < 2 * k.device.cores
-    k.parallel([*lead, outer[-1]] if few else lead, work)
+    few = rest == [outer[-1]] and product([k.extent(x) for x in lead]) < 2 * k.device.cores
+    strip = k.parallel([*lead, outer[-1]] if few else lead, work)
     at = k.loops(anchor)[0] if few else outer[-1]
     _register_tile(k, anchor, outs, at, folded, (*inner, cbi, lane), local)
+    return strip if len(rest) > 1 else None
+
+
+def _rows_first(
+    k: Kernel, n: Any, cbo: Any, outer: list[Any], folded: list[Any]
+) -> tuple[list[Any], list[Any]]:
+    """The loops that the cores share, and those of one strip, outermost first.
+
+    A strip is some rows of one axis, of one along which no window overlaps if there is one: what it
+    reads stays in the cache while all its channels are computed, and all places along other axes.
+    """
+    taps = [k.extent(x) for x in folded[1 : 1 + len(outer)]]
+    rows = list(zip(outer[:-1], taps))
+    axis = next((x for x, t in reversed(rows) if t == 1), rows[-1][0])
+    others = [x for x, _ in rows if x is not axis]
+    alone = [x for x, t in rows if x is not axis and t == 1]
+    tasks = k.extent(n) * product([k.extent(x) for x in alone])
+    length = _strip_rows(k.extent(axis), -(-STRIPS_PER_CORE * k.device.cores // tasks))
+    strip, row = k.sch.split(axis, [None, length])
+    within = [x for x in others if not any(x is y for y in alone)]
+    return [n, *alone, strip], [cbo, *within, row, outer[-1]]
+
+
+def _strip_rows(rows: int, strips: int) -> int:
+    """Rows of a strip, a divisor, for so many strips or more; at most `MAX_STRIP`."""
+    good = [r for r in range(1, rows + 1) if rows % r == 0 and rows // r >= min(strips, rows)]
+    return max(r for r in good if r <= MAX_STRIP)
 
 
 def _register_tile(
