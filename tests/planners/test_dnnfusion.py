@@ -67,8 +67,10 @@ def test_dense_connections_keep_the_prologue():
     assert groups(found) == {
         frozenset({"conv2d", "cat"}),
         frozenset({"scale", "shift", "relu", "squeeze", "thin"}),
-        frozenset({"conv2d_1", "cat2"}),
+        frozenset({"conv2d_1"}),
+        frozenset({"cat2"}),  # in place: both of its parts come out of convolutions
     }
+    assert edge(found, "conv2d_1", "cat2").reason is Reason.IN_PLACE
     assert edge(found, "cat", "scale").reason is Reason.ESCAPES
     assert not ir_removable(found, graph)["cat"]
     assert ir_removable(found, graph)["relu"]

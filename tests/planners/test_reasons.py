@@ -99,6 +99,22 @@ def baseline() -> Given:
     return chain(2), ("relu", "relu_1"), DEVICE, "none"
 
 
+def in_place() -> Given:
+    return joined(), ("conv2d_1", "concat"), DEVICE, "dnnfusion"
+
+
+def copied() -> Given:
+    return joined(), ("relu", "concat"), DEVICE, "dnnfusion"
+
+
+def joined() -> Graph:
+    """Two convolutions and a tensor that is returned as well, joined."""
+    b = GraphBuilder()
+    x = b.op("nn.relu", b.input("x", (1, 16, 8, 8)))
+    y = b.op("concat", (conv(b, x, 16), conv(b, x, 16), x), axis=1)
+    return b.output(conv(b, y, 8), x).build()
+
+
 PRODUCERS = {
     Reason.FUSED_GREEN: green,
     Reason.FUSED_PROFIT: profit,
@@ -115,6 +131,8 @@ PRODUCERS = {
     Reason.BETTER_AS_EPILOGUE: epilogue,
     Reason.TAKEN: taken,
     Reason.BASELINE: baseline,
+    Reason.IN_PLACE: in_place,
+    Reason.COPIED: copied,
 }
 
 

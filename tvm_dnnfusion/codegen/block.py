@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import astuple, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import tvm
@@ -25,11 +26,14 @@ from tvm_dnnfusion.codegen import (
     reductions,
     vecmath,
 )
+from tvm_dnnfusion.codegen.inplace import Slot, write_into
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.planners.places import home
+from tvm_dnnfusion.planners.plan import Place
 
 # Kinds that a template covers; blocks with others are lowered in the plain way.
 KINDS = (
@@ -53,6 +57,7 @@ class Kernel:
 
     `func` takes `inputs` (tensor names of the graph, or constants packed for it) and writes
     `outputs`, each in the layout of the same place in `layouts`. `kind` names the template.
+    A tensor that has a place in another one stands there under the name of the other.
     """
 
     name: str
@@ -76,7 +81,12 @@ def escaping(ops: tuple[Op, ...], graph: Graph) -> tuple[str, ...]:
 
 
 def lower_block(
-    name: str, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout], device: DeviceSpec
+    name: str,
+    ops: tuple[Op, ...],
+    graph: Graph,
+    layouts: Mapping[str, Layout],
+    device: DeviceSpec,
+    places: Mapping[str, Place] = MappingProxyType({}),
 ) -> Kernel:
     """The kernel of a block.
 
@@ -84,6 +94,7 @@ def lower_block(
     ----------
     ops : the block's ops in topological order, none of them a barrier.
     layouts : how tensors lie in memory, for those that are not row-major.
+    places : where they lie, for those that are part of another one, in one layout with it.
 
     Raises
     ------
@@ -92,10 +103,24 @@ def lower_block(
     missing = [op.kind for op in ops if op.kind not in KINDS]
     if missing:
         raise NotLowerable(f"no template for {', '.join(missing)}")
-    lowering = _Lowering(ops, graph, layouts, Stages(device, tail=_pool_tail(ops)))
+    stages = Stages(device, tail=_pool_tail(ops))
+    lowering = _Lowering(ops, graph, layouts, stages, places)
     for op in ops:
         lowering.op(op)
     return lowering.kernel(name)
+
+
+def lower_copy(
+    name: str,
+    place: Place,
+    graph: Graph,
+    layouts: Mapping[str, Layout],
+    device: DeviceSpec,
+    places: Mapping[str, Place],
+) -> Kernel:
+    """The kernel that copies a tensor to a place in another one."""
+    lowering = _Lowering((), graph, layouts, Stages(device), places)
+    return lowering.copy(name, place)
 
 
 def _pool_tail(ops: tuple[Op, ...]) -> Op | None:
@@ -112,9 +137,16 @@ class _Lowering:
     """Walks the ops of a block."""
 
     def __init__(
-        self, ops: tuple[Op, ...], graph: Graph, layouts: Mapping[str, Layout], stages: Stages
+        self,
+        ops: tuple[Op, ...],
+        graph: Graph,
+        layouts: Mapping[str, Layout],
+        stages: Stages,
+        places: Mapping[str, Place],
     ):
         self.ops, self.graph, self.layouts, self.stages = ops, graph, layouts, stages
+        self.places = places
+        self.arguments: dict[str, Any] = {}  # tensors in memory -> their argument
         self.values: dict[str, Value] = {}
         self.escaping = escaping(ops, graph)
         self.outputs: dict[str, tuple[Any, Layout]] = {}
@@ -142,8 +174,11 @@ class _Lowering:
         if data is not None:
             # loads of constants that a template packs never happen: the argument is made when read
             return self._lazy(tensor, record.dims, record.dtype)
-        arg = self.stages.argument(tensor, layout.shape(record.dims), record.dtype)
-        return load(arg, record.dims, layout)
+        place = home(tensor, self.graph, self.places)
+        if place.buffer not in self.arguments:
+            shape = layout.shape(self.graph.tensors[place.buffer].dims)
+            self.arguments[place.buffer] = self.stages.argument(place.buffer, shape, record.dtype)
+        return load(self.arguments[place.buffer], record.dims, layout, place.start)
 
     def _lazy(self, tensor: str, shape: tuple[int, ...], dtype: str) -> Value:
         made: list[Any] = []
@@ -242,6 +277,7 @@ class _Lowering:
         outs = [self.outputs[t][0] for t in self.escaping]
         args = [tensor for _, tensor in self.stages.arguments]
         func = _move(te.create_prim_func([*args, *outs]), self.moved, len(self.stages.domain))
+        func = write_into(func, [self._slot(t) for t in self.escaping])
         attrs: dict[str, Any] = {
             "global_symbol": name,
             "tirx.noalias": True,
@@ -257,11 +293,30 @@ class _Lowering:
             name,
             func,
             tuple(s for s, _ in self.stages.arguments),
-            self.escaping,
+            tuple(home(t, self.graph, self.places).buffer for t in self.escaping),
             tuple(self.outputs[t][1] for t in self.escaping),
             self.stages.kind,
             tuple(op.name for op in self.ops),
         )
+
+    def _slot(self, tensor: str) -> Slot | None:
+        """The part of another tensor's memory that an output takes, if it does."""
+        place = self.places.get(tensor)
+        if place is None:
+            return None
+        layout = self.outputs[tensor][1]
+        shape = layout.shape(self.graph.tensors[place.buffer].dims)
+        return Slot(place.buffer, shape, layout.index(place.start))
+
+    def copy(self, name: str, place: Place) -> Kernel:
+        """The kernel that copies a tensor from where it lies to a place."""
+        tensor = place.tensor
+        source = self.value(tensor)
+        layout = self.layouts.get(place.buffer, PLAIN)
+        self.outputs[tensor] = store(self.stages.name("out"), source, layout), layout
+        self.escaping = (tensor,)
+        self.places = {tensor: place}
+        return self.kernel(name)
 
 
 def _immediate(value: Any, dtype: str) -> Any:

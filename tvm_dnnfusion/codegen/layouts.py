@@ -9,6 +9,8 @@ disagree, and there they are index maps in a kernel that runs anyway.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import gcd
+from types import MappingProxyType
 
 from tvm_dnnfusion.codegen import attention, convolution, matmul, pooling, reductions
 from tvm_dnnfusion.codegen.block import escaping
@@ -16,6 +18,8 @@ from tvm_dnnfusion.codegen.conv_shape import channel_block
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.planners.places import home
+from tvm_dnnfusion.planners.plan import Place
 
 _HEAVY = frozenset(convolution.KINDS) | frozenset(pooling.KINDS)
 _ROWS = frozenset(matmul.KINDS) | frozenset(attention.KINDS) | frozenset(reductions.KINDS)
@@ -26,6 +30,7 @@ def assign_layouts(
     graph: Graph,
     device: DeviceSpec,
     plain: frozenset[str] = frozenset(),
+    places: Mapping[str, Place] = MappingProxyType({}),
 ) -> dict[str, Layout]:
     """The tensors between blocks that are not row-major, with their layouts.
 
@@ -33,19 +38,42 @@ def assign_layouts(
     ----------
     blocks : the ops of each block, in execution order.
     plain : tensors that must stay row-major (read or written by something that knows no other).
+    places : tensors that lie in another one; all that share its memory have one layout.
     """
     out: dict[str, Layout] = {}
     rows = _read_by_rows(blocks, graph)
+    sharing = _sharing(places)
     for ops in blocks:
         if not any(op.kind in _HEAVY for op in ops) and not _mostly_blocked(ops, graph, out):
             continue
         for t in escaping(ops, graph):
-            if t in plain or t in rows or graph.is_output(t):
+            together = sharing.get(home(t, graph, places).buffer, (t,))
+            if t in out or any(m in plain or m in rows or graph.is_output(m) for m in together):
                 continue
             factor = _factor(t, ops, graph, device, out)
+            if len(together) > 1:
+                factor = _joint_factor(together, factor, graph, places)
             if factor > 1:
-                out[t] = Layout(1, factor)
+                out.update(dict.fromkeys(together, Layout(1, factor)))
     return out
+
+
+def _sharing(places: Mapping[str, Place]) -> dict[str, tuple[str, ...]]:
+    """Buffer -> itself and the tensors that lie in it."""
+    out: dict[str, tuple[str, ...]] = {}
+    for place in places.values():
+        out[place.buffer] = (*out.get(place.buffer, (place.buffer,)), place.tensor)
+    return out
+
+
+def _joint_factor(
+    tensors: tuple[str, ...], factor: int, graph: Graph, places: Mapping[str, Place]
+) -> int:
+    """The widest blocks in which all tensors of a buffer begin and end."""
+    edges = [home(t, graph, places).start[1] for t in tensors]
+    edges += [graph.tensors[t].dims[1] for t in tensors]
+    joint = channel_block(gcd(*edges), factor)
+    return joint if joint >= 4 else 1
 
 
 def _read_by_rows(blocks: tuple[tuple[Op, ...], ...], graph: Graph) -> frozenset[str]:

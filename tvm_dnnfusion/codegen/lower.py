@@ -8,14 +8,14 @@ reason. Kernels that came out equal are kept once, under the name of the first b
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import tvm
 import tvm_ffi
 from tvm import relax
 
-from tvm_dnnfusion.codegen.block import Kernel, lower_block
+from tvm_dnnfusion.codegen.block import Kernel, lower_block, lower_copy
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.layouts import assign_layouts
 from tvm_dnnfusion.codegen.movement import VIEWS
@@ -25,7 +25,8 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.frontend.relax import Imported
 from tvm_dnnfusion.frontend.to_relax import FunctionWriter
-from tvm_dnnfusion.planners.plan import Block, Plan
+from tvm_dnnfusion.planners.places import copied, is_joined
+from tvm_dnnfusion.planners.plan import Block, Place, Plan
 
 
 @dataclass(frozen=True)
@@ -33,14 +34,16 @@ class Lowered:
     """The module, and how each block came into it.
 
     `kinds` maps block names to the template ("conv", "rows" ...), "plain", "relax" (left as ops),
-    "view" (no kernel at all) or "barrier"; `reasons` says why a block has no template; `kernel_of`
-    names the PrimFunc that serves a block.
+    "view" or "in place" (no kernel at all) or "barrier"; `reasons` says why a block has no
+    template; `kernel_of` names the PrimFunc that serves a block. `places` are those of the plan
+    that hold.
     """
 
     module: tvm.IRModule
     kinds: Mapping[str, str]
     reasons: Mapping[str, str]
     kernel_of: Mapping[str, str]
+    places: Mapping[str, Place] = field(default_factory=dict)
 
 
 def lower(imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec) -> Lowered:
@@ -54,16 +57,15 @@ def lower(imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec) -> L
     lowering = _Lowering(graph, plan, device)
     kernels = lowering.kernels()
     writer = FunctionWriter(imported, graph)
-    emitter = _Emitter(writer, graph)
+    emitter = _Emitter(writer, graph, frozenset(p.buffer for p in lowering.places.values()))
     for block in plan.blocks:
-        kernel = kernels.get(block.name)
-        if kernel is None:
+        if block.name not in kernels:
             for name in block.ops:
                 writer.op(graph.by_name[name])
-        else:
+        for kernel in kernels.get(block.name, ()):
             emitter.kernel(kernel)
     module = writer.finish()
-    return Lowered(module, lowering.kinds, lowering.reasons, emitter.kernel_of)
+    return Lowered(module, lowering.kinds, lowering.reasons, emitter.kernel_of, lowering.places)
 
 
 def is_view(ops: tuple[Op, ...]) -> bool:
@@ -71,7 +73,7 @@ def is_view(ops: tuple[Op, ...]) -> bool:
     return all(op.kind in VIEWS for op in ops)
 
 
-_NO_KERNEL = ("barrier", "view", "relax")
+_NO_KERNEL = ("barrier", "view", "relax", "in place")
 
 
 @dataclass
@@ -84,32 +86,57 @@ class _Lowering:
     kinds: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     plain: dict[str, None] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
 
-    def kernels(self) -> dict[str, Kernel]:
+    def kernels(self) -> dict[str, tuple[Kernel, ...]]:
         """Kernels by block name; blocks without an entry are emitted as Relax ops."""
         blocks = [(b, tuple(self.graph.by_name[n] for n in b.ops)) for b in self.plan.blocks]
+        self.places = {p.tensor: p for p in self.plan.places}
         for block, ops in blocks:
             self._classify(block, ops)
         while True:
+            self._join(blocks)
             planned = tuple(
                 ops for block, ops in blocks if self.kinds.get(block.name) not in _NO_KERNEL
             )
-            layouts = assign_layouts(planned, self.graph, self.device, frozenset(self.plain))
-            done: dict[str, Kernel] = {}
+            layouts = assign_layouts(
+                planned, self.graph, self.device, frozenset(self.plain), self.places
+            )
+            done: dict[str, tuple[Kernel, ...]] = {}
             for block, ops in blocks:
+                if self.kinds.get(block.name) == "in place":
+                    done[block.name] = self._copies(block, ops[0], layouts)
+                    continue
                 if self.kinds.get(block.name) in _NO_KERNEL:
                     continue
                 kernel = self._lower(block, ops, layouts)
                 if kernel is None:
                     break  # it needs row-major neighbours: choose layouts anew
-                done[block.name] = kernel
+                done[block.name] = (kernel,)
             else:
                 return done
+
+    def _join(self, blocks: list[tuple[Block, tuple[Op, ...]]]) -> None:
+        """Find the concats without a kernel, as far as the places still hold."""
+        for block, ops in blocks:
+            if len(ops) == 1 and is_joined(ops[0], self.graph, self.places):
+                self.kinds[block.name] = "in place"
+            elif self.kinds.get(block.name) == "in place":
+                del self.kinds[block.name]
+
+    def _copies(self, block: Block, op: Op, layouts: dict[str, Layout]) -> tuple[Kernel, ...]:
+        """The kernels that copy those parts of a joined tensor which lie elsewhere."""
+        return tuple(
+            lower_copy(
+                f"{block.name}_part{i}", place, self.graph, layouts, self.device, self.places
+            )
+            for i, place in enumerate(copied(op, self.graph, self.places))
+        )
 
     def _classify(self, block: Block, ops: tuple[Op, ...]) -> None:
         if any(op.barrier for op in ops) or block.mapping is None:
             self.kinds[block.name] = "barrier"
-        elif is_view(ops):
+        elif is_view(ops) and not any(t in self.places for t in ops[-1].outputs):
             self.kinds[block.name] = "view"
         elif any(0 in self.graph.tensors[t].dims for op in ops for t in (*op.inputs, *op.outputs)):
             self.kinds[block.name] = "relax"
@@ -118,15 +145,20 @@ class _Lowering:
             return
         self._force_plain(ops)
 
-    def _force_plain(self, ops: tuple[Op, ...]) -> None:
-        self.plain.update(dict.fromkeys(t for op in ops for t in (*op.inputs, *op.outputs)))
+    def _force_plain(self, ops: tuple[Op, ...]) -> bool:
+        """Keep what the ops touch row-major and whole; whether a place was given up for it."""
+        touched = dict.fromkeys(t for op in ops for t in (*op.inputs, *op.outputs))
+        self.plain.update(touched)
+        lost = {self.places[t].buffer for t in touched if t in self.places}
+        self.places = {t: p for t, p in self.places.items() if p.buffer not in lost}
+        return bool(lost)
 
     def _lower(
         self, block: Block, ops: tuple[Op, ...], layouts: dict[str, Layout]
     ) -> Kernel | None:
         if self.kinds.get(block.name) != "plain":
             try:
-                kernel = lower_block(block.name, ops, self.graph, layouts, self.device)
+                kernel = lower_block(block.name, ops, self.graph, layouts, self.device, self.places)
                 self.kinds[block.name] = kernel.kind
                 return kernel
             except NotLowerable as error:
@@ -134,8 +166,7 @@ class _Lowering:
                 self.kinds[block.name] = "plain"
         touched = [t for op in ops for t in (*op.inputs, *op.outputs)]
         disturbed = any(t in layouts for t in touched)
-        self._force_plain(ops)
-        if disturbed:
+        if self._force_plain(ops) or disturbed:
             return None
         try:
             return lower_plain(block.name, ops, self.graph)
@@ -151,11 +182,16 @@ class _Emitter:
 
     writer: FunctionWriter
     graph: Graph
+    buffers: frozenset[str]
+    started: dict[str, None] = field(default_factory=dict)
     seen: dict[int, list[tuple[Any, str]]] = field(default_factory=dict)
     kernel_of: dict[str, str] = field(default_factory=dict)
 
     def kernel(self, kernel: Kernel) -> None:
-        """Emit the call of a kernel."""
+        """Emit the call of a kernel; what it writes into a buffer that is there, in place."""
+        there = tuple(t for t in kernel.outputs if t in self.started)
+        self.started.update(dict.fromkeys(t for t in kernel.outputs if t in self.buffers))
+        kernel = _taking(kernel, there)
         name = self._function(kernel)
         self.kernel_of[kernel.name] = name
         types = [
@@ -166,7 +202,12 @@ class _Emitter:
         def call() -> Any:
             args = [self._argument(s) for s in kernel.inputs]
             gv = self.writer.globals[name]
-            return relax.call_tir(gv, relax.Tuple(args), types if len(types) > 1 else types[0])
+            made = types if len(types) > 1 else types[0]
+            if not there:
+                return relax.call_tir(gv, relax.Tuple(args), made)
+            given = [self.writer.value(t) for t in there]
+            where = [there.index(t) if t in there else -1 for t in kernel.outputs]
+            return relax.op.call_tir_inplace(gv, relax.Tuple([*given, *args]), where, made)
 
         self.writer.emit(kernel.outputs, call)
 
@@ -189,3 +230,16 @@ class _Emitter:
         added[kernel.name] = kernel.func
         self.seen.setdefault(key, []).append((bare, kernel.name))
         return kernel.name
+
+
+def _taking(kernel: Kernel, there: tuple[str, ...]) -> Kernel:
+    """The kernel with the outputs that exist already as its first parameters."""
+    if not there:
+        return kernel
+    params = list(kernel.func.params)
+    inputs, outs = params[: -len(kernel.outputs)], params[-len(kernel.outputs) :]
+    first = [outs[kernel.outputs.index(t)] for t in there]
+    rest = [v for t, v in zip(kernel.outputs, outs) if t not in there]
+    func = kernel.func
+    taking = tvm.tirx.PrimFunc([*first, *inputs, *rest], func.body, func.ret_type, func.attrs)
+    return replace(kernel, func=taking)

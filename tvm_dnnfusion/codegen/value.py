@@ -136,11 +136,14 @@ class Value:
     weight: int = 1
 
 
-def load(tensor: Any, shape: tuple[int, ...], layout: Layout = PLAIN) -> Value:
-    """A value that lies in memory."""
+def load(
+    tensor: Any, shape: tuple[int, ...], layout: Layout = PLAIN, start: tuple[int, ...] = ()
+) -> Value:
+    """A value that lies in memory: all of the tensor, or its part from a logical index on."""
 
     def at(body: Body, index: Index) -> Any:
-        place = layout.index(index)
+        whole = tuple(i + s if s else i for i, s in zip(index, start)) if any(start) else index
+        place = layout.index(whole)
         return tensor(*(body.simplify(i) for i in place))
 
     return Value(shape, str(tensor.dtype), at, resident=True, layout=layout)

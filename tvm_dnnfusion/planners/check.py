@@ -13,6 +13,7 @@ from dataclasses import replace
 from tvm_dnnfusion.ecg.catalog import barrier_of
 from tvm_dnnfusion.ecg.fingerprint import fingerprint
 from tvm_dnnfusion.ecg.graph import Graph
+from tvm_dnnfusion.planners.places import granted
 from tvm_dnnfusion.planners.plan import Block, Plan
 from tvm_dnnfusion.planners.plan_io import PlanError
 
@@ -27,7 +28,8 @@ def check_plan(plan: Plan, graph: Graph) -> Plan:
     PlanError
         For an op that the graph does not have, that stands in two blocks or in none; for a barrier
         in a block of several ops; for two blocks of one name; for blocks that wait for each other
-        (a path leaves a block and comes back); for a plan of another graph.
+        (a path leaves a block and comes back); for a place that no concat gives; for a plan of
+        another graph.
     """
     _check_members(plan, graph)
     if plan.fingerprint != fingerprint(graph):
@@ -36,6 +38,7 @@ def check_plan(plan: Plan, graph: Graph) -> Plan:
             f" (fingerprint {plan.fingerprint[:12]}, here {fingerprint(graph)[:12]})"
         )
     _check_decisions(plan, graph)
+    _check_places(plan, graph)
     for block in plan.blocks:
         fixed = [n for n in block.ops if barrier_of(graph.by_name[n], graph) is not None]
         if fixed and len(block.ops) > 1:
@@ -94,6 +97,21 @@ def _check_decisions(plan: Plan, graph: Graph) -> None:
                 f"the decision on {d.producer} -> {d.consumer} says {said}, its blocks say"
                 " otherwise"
             )
+
+
+def _check_places(plan: Plan, graph: Graph) -> None:
+    places = {p.tensor: p for p in plan.places}
+    if len(places) < len(plan.places):
+        raise PlanError("a tensor has two places")
+    for p in plan.places:
+        if not {p.tensor, p.buffer} <= set(graph.producers) or graph.is_output(p.tensor):
+            raise PlanError(f"tensor {p.tensor} cannot have a place in {p.buffer}")
+    alone = [graph.by_name[b.ops[0]] for b in plan.blocks if len(b.ops) == 1]
+    wrong = [t for t in places if t not in granted(alone, graph, places)]
+    if wrong:
+        raise PlanError(
+            f"the place of {_some(wrong)} is not where a concat that is a block by itself has it"
+        )
 
 
 def _execution_order(plan: Plan, graph: Graph) -> list[Block]:

@@ -17,12 +17,14 @@ Where the listing is silent or loose, and what is done here:
   block, not of the seed alone, and what was refused going forward is tried once more when the block
   has its heavy op. `prefer_epilogue=False` is the listing to the letter.
 - `extensions` (default): two kinds of pairs beyond table 3 (`extension.py`).
+- `in_place` (default): concats whose parts come out of different kernels are joined in place and
+  stay out of the search (`places.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.protocol import Cost
@@ -36,6 +38,7 @@ from tvm_dnnfusion.planners.facts import Facts
 from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
 from tvm_dnnfusion.planners.legality import Answer, Numbers, Part, Verdict, judge
 from tvm_dnnfusion.planners.limits import Limits
+from tvm_dnnfusion.planners.places import copied, find_places, is_joined
 from tvm_dnnfusion.planners.plan import Plan, Reason
 
 _SEED_ORDER = (
@@ -53,6 +56,7 @@ class DNNFusionPlanner:
 
     prefer_epilogue: bool = True
     extensions: bool = True
+    in_place: bool = True
     name: str = "dnnfusion"
 
     def plan(self, ecg: ECG, device: DeviceSpec, cost: Cost | None = None) -> Plan:
@@ -65,7 +69,8 @@ class DNNFusionPlanner:
         cost : decides the yellow cells of table 3; None: the analytic cost of the device.
         """
         search = Search(self, ecg, device, cost or AnalyticCost(device))
-        return assemble(self.name, search.run(), search.ledger, device.name)
+        made = assemble(self.name, search.run(), search.ledger, device.name)
+        return replace(made, places=tuple(search.places.values()))
 
 
 @dataclass
@@ -89,14 +94,18 @@ class Search:
         self.ledger = Ledger(self.facts)
         self.contraction = Contraction(self.facts)
         self.unfused = {op.name: op for op in self.facts.sorted(ecg.graph.ops)}
+        self.places = find_places(self.facts, device) if options.in_place else {}
         self.checks = 0
 
     def run(self) -> list[Draft]:
         """All blocks, in the order in which they were made."""
         drafts = [Draft((op,), None, None) for op in self._take_barriers()]
+        drafts += [Draft((op,), self.facts.types[op.name], None) for op in self._take_joined()]
         for seed in self._seeds():
             if seed.name in self.unfused:
                 drafts.append(self._grow(seed))
+        for draft in drafts:
+            self._one_part_each(draft)
         return drafts
 
     def _take_barriers(self) -> list[Op]:
@@ -104,6 +113,32 @@ class Search:
         for op in found:
             del self.unfused[op.name]
         return found
+
+    def _take_joined(self) -> list[Op]:
+        """The concats that are joined in place: no kernel, so no block takes them in."""
+        graph = self.ecg.graph
+        found = [op for op in self.unfused.values() if is_joined(op, graph, self.places)]
+        for op in found:
+            del self.unfused[op.name]
+            copies = {p.tensor for p in copied(op, graph, self.places)}
+            for p in self.facts.predecessors[op.name]:
+                moved = copies.intersection(p.outputs)
+                self.ledger.refuse((p,), (op,), Reason.COPIED if moved else Reason.IN_PLACE)
+            self.ledger.refuse((op,), self.facts.successors[op.name], Reason.IN_PLACE)
+        return found
+
+    def _one_part_each(self, draft: Draft) -> None:
+        """A kernel writes one part of a joined tensor in place; others that it makes are copied."""
+        used: set[str] = set()
+        for op in draft.ops:
+            for t in op.outputs:
+                place = self.places.get(t)
+                if place is not None and place.buffer in used:
+                    del self.places[t]
+                    readers = [c for c in self.facts.graph.consumers[t] if c.kind == "concat"]
+                    self.ledger.refuse((op,), readers, Reason.COPIED)
+                elif place is not None:
+                    used.add(place.buffer)
 
     def _seeds(self) -> Iterator[Op]:
         """Seeds in order: One-to-One by smallest IRS, then what the listing leaves over."""

@@ -30,6 +30,8 @@ class Reason(enum.Enum):
     BETTER_AS_EPILOGUE = "the producer's kernel takes the op for free; the consumer's would not"
     TAKEN = "one of them already belonged to another block"
     BASELINE = "the baseline planner does not fuse this pair"
+    IN_PLACE = "no kernel needed: the part is written where it lies in the joined tensor"
+    COPIED = "the tensor is joined in place, but this part has its home elsewhere and is copied"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,24 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Where a tensor lies: in the memory of another one, `buffer`, from the index `start` on."""
+
+    tensor: str
+    buffer: str
+    start: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """A partition of the graph's ops into blocks, in execution order."""
+    """A partition of the graph's ops into blocks, in execution order.
+
+    `places` holds the tensors without memory of their own: the parts of what is joined in place.
+    """
 
     planner: str
     fingerprint: str
     blocks: tuple[Block, ...]
     decisions: tuple[EdgeDecision, ...]
     device: str = ""
+    places: tuple[Place, ...] = ()

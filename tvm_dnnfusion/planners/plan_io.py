@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from tvm_dnnfusion.ecg.mapping import MappingType
-from tvm_dnnfusion.planners.plan import Block, EdgeDecision, Plan, Reason
+from tvm_dnnfusion.planners.plan import Block, EdgeDecision, Place, Plan, Reason
 
 FORMAT = 1
 """Version of the form below; a reader refuses others."""
@@ -34,6 +34,7 @@ def plan_to_json(plan: Plan) -> str:
         "fingerprint": plan.fingerprint,
         "blocks": [_block(b) for b in plan.blocks],
         "decisions": [_decision(d) for d in plan.decisions],
+        "places": [_place(p) for p in plan.places],
     }
     return json.dumps(data, indent=1) + "\n"
 
@@ -60,6 +61,7 @@ def plan_from_json(text: str) -> Plan:
         blocks=tuple(_read_block(item) for item in root.items("blocks")),
         decisions=tuple(_read_decision(item) for item in root.items("decisions")),
         device=root.value("device", str),
+        places=tuple(_read_place(item) for item in root.items("places")),
     )
 
 
@@ -95,6 +97,10 @@ def _block(block: Block) -> dict[str, Any]:
     }
 
 
+def _place(place: Place) -> dict[str, Any]:
+    return {"tensor": place.tensor, "buffer": place.buffer, "start": list(place.start)}
+
+
 def _decision(decision: EdgeDecision) -> dict[str, Any]:
     return {
         "producer": decision.producer,
@@ -124,6 +130,14 @@ def _read_decision(item: _Reader) -> EdgeDecision:
         reason=item.code("reason", Reason),
         numbers=tuple(item.numbers("numbers").items()),
         source=item.value("source", str),
+    )
+
+
+def _read_place(item: _Reader) -> Place:
+    return Place(
+        tensor=item.value("tensor", str),
+        buffer=item.value("buffer", str),
+        start=tuple(item.integers("start")),
     )
 
 
@@ -167,6 +181,14 @@ class _Reader:
         for i, item in enumerate(found):
             if not isinstance(item, str):
                 raise PlanError(f"{self.where}.{key}[{i}] is {_kind(item)}, not str")
+        return list(found)
+
+    def integers(self, key: str) -> list[int]:
+        """A list of whole numbers."""
+        found = self.value(key, list)
+        for i, item in enumerate(found):
+            if type(item) is not int:
+                raise PlanError(f"{self.where}.{key}[{i}] is {_kind(item)}, not int")
         return list(found)
 
     def numbers(self, key: str) -> Mapping[str, float]:

@@ -39,6 +39,8 @@ ADVICE: Mapping[Reason, str] = {
     Reason.BETTER_AS_EPILOGUE: "nothing to do: it runs in its producer's kernel at no cost",
     Reason.TAKEN: "another kernel took it first, from the seed named there; a plan file edited by "
     "hand can be applied with --plan",
+    Reason.IN_PLACE: "nothing to do: no byte is moved to join or to part the tensor",
+    Reason.COPIED: "let the model join the tensor only once, and neither return it nor reshape it",
     Reason.BASELINE: "use --planner dnnfusion",
 }
 """What a user can do about each reason."""

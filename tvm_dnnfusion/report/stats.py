@@ -3,7 +3,8 @@
 All counts follow from a graph and a plan: nothing is compiled or run. An intermediate is a tensor
 that one kernel writes and another reads; results of the function are not intermediates. A kernel
 that only reorganises (reshape, flatten, ...) is a view of its operand: it neither runs nor holds
-bytes of its own.
+bytes of its own. A tensor with a place in another one (a concat in place) holds none either, and
+joining takes a kernel only for each part that is copied.
 """
 
 from __future__ import annotations
@@ -77,9 +78,23 @@ def count(graph: GraphSummary, plan: Plan | None = None) -> Counts:
     """Operators, kernels, bytes and FLOPs of a graph under a plan (None: every op by itself)."""
     blocks = singletons(graph) if plan is None else plan.blocks
     ops = graph.by_name
-    kernels = [b for b in blocks if not is_view(b, ops) and not _computes_shapes(b, ops)]
+    buffers = {} if plan is None else {p.tensor: p.buffer for p in plan.places}
+    real = [b for b in blocks if not is_view(b, ops) and not _computes_shapes(b, ops)]
+    # a view that lies in another tensor is copied there
+    real += [b for b in blocks if is_view(b, ops) and ops[b.ops[-1]].outputs[0] in buffers]
+    kernels = sum(_copies(ops[b.ops[0]], buffers) if len(b.ops) == 1 else 1 for b in real)
     sizes, unsized = _intermediates(graph, blocks)
-    return Counts(len(graph.ops), len(kernels), sum(sizes.values()), graph.flops, unsized)
+    held = sum(size for t, size in sizes.items() if t not in buffers)
+    return Counts(len(graph.ops), kernels, held, graph.flops, unsized)
+
+
+def _copies(op: OpSummary, buffers: Mapping[str, str]) -> int:
+    """Kernels of an op by itself: one, or for a concat in place one for each part copied."""
+    if op.kind != "concat" or not op.outputs:
+        return 1
+    buffer = buffers.get(op.outputs[0], op.outputs[0])
+    there = {t for t in op.inputs if buffers.get(t) == buffer}
+    return len(op.inputs) - len(there) if there else 1
 
 
 def compare(before: Counts, fuseops: Counts | None, after: Counts) -> Stats:
