@@ -79,6 +79,22 @@ def test_the_parts_in_another_order_stay():
     ]
 
 
+def test_an_activation_moves_in_front_of_the_concat_that_it_alone_reads():
+    b, x = _start((4, 6))
+    y = b.op("concat", (x, b.op("exp", x)), axis=1)
+    result = rewritten(b, b.op("clip", y, 0.25, 0.5))
+    assert sorted(kinds(result.graph)) == ["clip", "clip", "concat", "exp", "tanh"]
+    assert result.graph.producers[result.graph.outputs[0]].kind == "concat"
+
+
+def test_an_activation_stays_where_others_read_the_joined_tensor():
+    b, x = _start((4, 6))
+    y = b.op("concat", (x, b.op("exp", x)), axis=1)
+    result = rewritten(b, b.op("add", b.op("nn.relu", y), y))
+    assert kinds(result.graph).count("nn.relu") == 1
+    assert "joined tensor" in result.report.near_misses["activation-before-concat"]
+
+
 @pytest.mark.parametrize(
     "make",
     [

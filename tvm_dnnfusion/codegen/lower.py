@@ -236,10 +236,10 @@ def _taking(kernel: Kernel, there: tuple[str, ...]) -> Kernel:
     """The kernel with the outputs that exist already as its first parameters."""
     if not there:
         return kernel
-    params = list(kernel.func.params)
+    func: Any = kernel.func
+    params = list(func.params)
     inputs, outs = params[: -len(kernel.outputs)], params[-len(kernel.outputs) :]
     first = [outs[kernel.outputs.index(t)] for t in there]
     rest = [v for t, v in zip(kernel.outputs, outs) if t not in there]
-    func = kernel.func
     taking = tvm.tirx.PrimFunc([*first, *inputs, *rest], func.body, func.ret_type, func.attrs)
     return replace(kernel, func=taking)

@@ -4,6 +4,7 @@
     transpose(transpose(A))                  ->  A, or one transpose
     reshape(reshape(A)), squeeze, flatten    ->  one reshape
     concat of one, slice of all, dropout     ->  A
+    f(concat(A, B))                          ->  concat(f(A), f(B))
 
 All exact. The movements are composed into one form (reshape, permute_dims) so that pairs of
 different names cancel too.
@@ -22,6 +23,9 @@ from tvm_dnnfusion.rewrite.rule import Family, Guard, Miss, Rule, Spec
 from tvm_dnnfusion.rewrite.site import Site
 
 Result = Mapping[str, str] | Miss | None
+ACTIVATIONS = tuple(
+    f"nn.{k}" for k in ("relu", "leakyrelu", "gelu", "gelu_tanh", "silu", "softplus")
+) + ("clip", "sigmoid", "tanh")
 RESHAPES = ("reshape", "expand_dims", "squeeze", "flatten", "nn.batch_flatten")
 
 
@@ -114,6 +118,18 @@ def _reassembled(s: Site, names: list[str], axis: int) -> str | None:
     return source if at == axis else None
 
 
+def _before_concat(s: Site) -> Result:
+    """An activation of a joined tensor: each part's producer can do it at its end."""
+    joined = s.root.inputs[0]
+    concat = s.work.producer.get(joined)
+    if concat is None or concat.kind != "concat" or concat.barrier is not None:
+        return None
+    if not s.work.single(joined):
+        return Miss("another op reads the joined tensor")
+    parts = tuple(s.draft.put(s.root, t) for t in concat.inputs)
+    return {s.root.output: s.draft.op("concat", parts, **dict(concat.attrs))}
+
+
 def _split_of_one(s: Site) -> Result:
     return {s.root.outputs[0]: s.root.inputs[0]} if len(s.root.outputs) == 1 else None
 
@@ -193,6 +209,17 @@ RULES = (
         kinds=("concat",),
         always=True,
         reassociates=False,
+    ),
+    Rule(
+        "activation-before-concat",
+        Family.CLEANUP,
+        "f(concat(A, B))",
+        "concat(f(A), f(B))",
+        program=_before_concat,
+        kinds=ACTIVATIONS,
+        always=True,
+        reassociates=False,
+        note="For activations that nothing but the joined tensor feeds.",
     ),
     Rule(
         "split-of-one",
