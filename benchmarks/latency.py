@@ -1,126 +1,132 @@
-"""Latency of this library and its peers on the nine light models, or on others.
+"""Latency of this library and its peers on the nine light models, the zoo, or single models.
 
     python -m benchmarks.latency --threads 2 --output build/latency
-    python -m benchmarks.latency --models squeezenet,resnet50 --peers dnnfusion,ort --rounds 30
+    python -m benchmarks.latency --models zoo --peers paper --output build/zoo --resume
+    python -m benchmarks.latency --models squeezenet,zoo/unet --peers dnnfusion,ort --rounds 30
 
+Each model runs in a process of its own, where there are several, so that its memory is freed.
 Outputs are compared with ONNX Runtime's before anything is timed. Exit code 1 where a peer failed
-or was wrong; files appear only when the run is complete.
+or was wrong. Files are whole at any time: a table of what is done is written after each model.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
+import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from benchmarks.models import inputs, load, model_names
+from benchmarks.models import model_names
 
 if TYPE_CHECKING:
-    import onnx
+    from benchmarks.tables import Report
 
-    from benchmarks.peers import Session
-    from benchmarks.tables import Result
-
-MAX_DIFFERENCE = 1e-3
-"""Largest deviation from ONNX Runtime, over the largest output, at which a time still counts.
-
-Float32 sums of some thousand products differ by 1e-5 to 1e-4 with the order of addition."""
-
-PEER_NAMES = ("dnnfusion", "fuseops", "zero", "ort")
-PACKAGES = ("tvm-dnnfusion", "apache-tvm", "onnxruntime")
+PEER_NAMES = (
+    "dnnfusion",
+    "fuseops",
+    "rewritten",
+    "unfused",
+    "zero",
+    "ort",
+    "openvino",
+    "mnn",
+    "torch",
+    "inductor",
+)
+SETS: Mapping[str, tuple[str, ...]] = {
+    "default": ("dnnfusion", "fuseops", "zero", "ort"),
+    "rivals": ("dnnfusion", "ort", "openvino", "mnn"),
+    "paper": ("dnnfusion", "fuseops", "rewritten", "unfused", "ort", "openvino", "mnn"),
+    "all": PEER_NAMES,
+}
+MODEL_SETS: Mapping[str, tuple[str, ...]] = {
+    "light": model_names(built=False),
+    "zoo": model_names(light=False, built=False, zoo=True),
+}
+PACKAGES = ("tvm-dnnfusion", "apache-tvm", "onnxruntime", "openvino", "MNN", "torch")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print the table, write it; see the module's docstring."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     # Before TVM is loaded: its pool reads this once.
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
+    from benchmarks import markdown
+
+    report = _one_process(options) if len(options.models) == 1 else _processes(options)
+    print(markdown.to_markdown(report))
+    if options.output is not None:
+        _write(report, options.output)
+    return 1 if any(r.problem for r in report.results) else 0
+
+
+def _one_process(options: argparse.Namespace) -> Report:
     from benchmarks import machine, tables
+    from benchmarks.subject import run_model
 
     facts = asdict(machine.measure(options.threads))
-    results: list[Result] = []
+    peak = float(str(facts["peak_gflops"]))
+    results = [row for name in options.models for row in run_model(name, options, peak)]
+    return tables.Report(facts, _versions(), options.rounds, tuple(results))
+
+
+def _processes(options: argparse.Namespace) -> Report:
+    """One child per model; with `resume`, only those that the output file does not have."""
+    from benchmarks import tables
+
+    reports: list[Report] = []
+    file = options.output.with_suffix(".json") if options.output is not None else None
+    if options.resume and file is not None and file.is_file():
+        reports.append(tables.from_json(file.read_text(encoding="utf-8")))
+    done = {name for report in reports for name in report.models}
     for name in options.models:
+        if name in done:
+            print(f"{name}: done before", file=sys.stderr, flush=True)
+            continue
         print(f"{name} ...", file=sys.stderr, flush=True)
-        results.extend(run_model(name, options.peers, options))
-        gc.collect()
-    report = tables.Report(facts, _versions(), options.rounds, tuple(results))
-    text = tables.to_markdown(report)
-    print(text)
-    if options.output is not None:
-        tables.write(
-            {
-                options.output.with_suffix(".json"): tables.to_json(report),
-                options.output.with_suffix(".md"): text,
-            }
-        )
-    return 1 if any(r.problem for r in results) else 0
+        found = _child(name, options)
+        if found is not None:
+            reports.append(found)
+            if options.output is not None:
+                _write(tables.merge(reports), options.output)
+    if not reports:
+        raise SystemExit("no model could be measured")
+    return tables.merge(reports)
 
 
-def run_model(name: str, peers: Sequence[str], options: argparse.Namespace) -> list[Result]:
-    """Compile, compare and time one model with every peer."""
-    from benchmarks import rounds
-    from benchmarks.tables import Result
+def _child(name: str, options: argparse.Namespace) -> Report | None:
+    """The report of one model from a process of its own; None, and a word, where that died."""
+    from benchmarks import tables
 
-    model, feed = load(name), inputs(name)
-    expected: list[np.ndarray] | None = None
-    sessions: dict[str, Session] = {}
-    results: list[Result] = []
-    for peer in sorted(peers, key=lambda p: p != "ort"):
-        started = time.perf_counter()
-        try:
-            session, found = _first_run(peer, model, feed, options.threads)
-        except Exception as error:  # a peer that fails is a result, not the end of the run
-            results.append(Result(name, peer, None, problem=_last_line(error)))
-            continue
-        seconds = time.perf_counter() - started
-        expected = found if peer == "ort" else expected
-        gap = difference(found, expected) if expected is not None else 0.0
-        if not gap <= MAX_DIFFERENCE:
-            problem = f"outputs deviate from ONNX Runtime's by {gap:.2g}"
-            results.append(Result(name, peer, None, gap, seconds, session.flops, problem))
-            continue
-        sessions[peer] = session
-        results.append(Result(name, peer, None, gap, seconds, session.flops))
-    timings = rounds.measure(sessions, options.rounds, options.seconds)
-    return [
-        Result(r.model, r.peer, timings.get(r.peer), r.difference, r.compile_s, r.flops, r.problem)
-        for r in results
-    ]
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "one"
+        command = [sys.executable, "-m", "benchmarks.latency", "--models", name]
+        command += ["--peers", ",".join(options.peers), "--threads", str(options.threads)]
+        command += ["--rounds", str(options.rounds), "--seconds", str(options.seconds)]
+        command += ["--output", str(output), *(["--memory"] if options.memory else [])]
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+        made = output.with_suffix(".json")
+        if not made.is_file():
+            print(f"{name}: its process ended with code {code}", file=sys.stderr, flush=True)
+            return None
+        return tables.from_json(made.read_text(encoding="utf-8"))
 
 
-def difference(found: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float:
-    """Largest deviation over the largest expected value; NaN or infinity where shapes differ."""
-    if [a.shape for a in found] != [b.shape for b in expected]:
-        return float("inf")
-    return max(
-        float(np.abs(a.astype(np.float64) - b).max() / max(float(np.abs(b).max()), 1e-30))
-        for a, b in zip(found, expected)
+def _write(report: Report, output: Path) -> None:
+    from benchmarks import markdown, tables
+
+    tables.write(
+        {
+            output.with_suffix(".json"): tables.to_json(report),
+            output.with_suffix(".md"): markdown.to_markdown(report),
+        }
     )
-
-
-def _first_run(
-    peer: str, model: onnx.ModelProto, feed: dict[str, np.ndarray], threads: int
-) -> tuple[Session, list[np.ndarray]]:
-    from benchmarks.peers import PEERS
-
-    session = PEERS[peer](model, feed, threads)
-    session.run()
-    return session, session.outputs()
-
-
-def _last_line(error: Exception) -> str:
-    """Kind and last line of an error: TVM puts a C++ trace before the message."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[-1][:200]}"
 
 
 def _versions() -> dict[str, str]:
@@ -133,36 +139,45 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument(
         "--models",
-        type=_names(model_names()),
-        default=model_names(built=False),
-        help="comma-separated; default: the nine light ones",
+        type=_names(model_names(zoo=True), MODEL_SETS),
+        default=MODEL_SETS["light"],
+        help="comma-separated, or a set: light (the default), zoo",
     )
-    parser.add_argument(
-        "--peers", type=_names(PEER_NAMES), default=PEER_NAMES, help="comma-separated"
+    made.add_argument(
+        "--peers",
+        type=_names(PEER_NAMES, SETS),
+        default=SETS["default"],
+        help=f"comma-separated, or a set: {', '.join(SETS)}",
     )
-    parser.add_argument("--threads", type=int, default=2, help="for every peer")
-    parser.add_argument("--rounds", type=int, default=15, help="turns of each peer")
-    parser.add_argument(
+    made.add_argument("--threads", type=int, default=2, help="for every peer")
+    made.add_argument("--rounds", type=int, default=15, help="turns of each peer")
+    made.add_argument(
         "--seconds", type=float, default=20.0, help="a slow peer gets fewer rounds to stay within"
     )
-    parser.add_argument("--output", type=Path, help="path without suffix: .json and .md are made")
-    return parser
+    made.add_argument("--memory", action="store_true", help="measure memory too, in processes")
+    made.add_argument("--output", type=Path, help="path without suffix: .json and .md are made")
+    made.add_argument("--resume", action="store_true", help="leave out what the output has")
+    return made
 
 
-def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """A parser of comma-separated names, for argparse."""
+def _names(
+    known: Sequence[str], sets: Mapping[str, tuple[str, ...]]
+) -> Callable[[str], tuple[str, ...]]:
+    """A parser of comma-separated names and sets of them, for argparse."""
 
     def parse(text: str) -> tuple[str, ...]:
-        found = tuple(part for part in text.split(",") if part)
-        wrong = [part for part in found if part not in known]
-        if wrong or not found:
-            raise argparse.ArgumentTypeError(f"{text!r}: choose from {', '.join(known)}")
-        return found
+        parts = [part for part in text.split(",") if part]
+        wrong = [part for part in parts if part not in known and part not in sets]
+        if wrong or not parts:
+            choices = ", ".join([*sets, *known])
+            raise argparse.ArgumentTypeError(f"{text!r}: choose from {choices}")
+        return tuple(dict.fromkeys(n for part in parts for n in sets.get(part, (part,))))
 
     return parse
 

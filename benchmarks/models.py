@@ -22,9 +22,16 @@ MASKED_TAIL = 8
 """Positions at the end of a sequence that a mask input switches off."""
 
 
-def model_names(light: bool = True, built: bool = True) -> tuple[str, ...]:
+ZOO_PREFIX = "zoo/"
+"""Before the name of a model of the zoo: "zoo/unet" is not the small "unet" of `built.py`."""
+
+
+def model_names(light: bool = True, built: bool = True, zoo: bool = False) -> tuple[str, ...]:
     """Names of the models, the light ones first."""
-    return (LIGHT if light else ()) + (tuple(BUILT) if built else ())
+    from benchmarks.zoo.catalog import ZOO
+
+    named = tuple(f"{ZOO_PREFIX}{name}" for name in ZOO) if zoo else ()
+    return (LIGHT if light else ()) + (tuple(BUILT) if built else ()) + named
 
 
 def load(name: str) -> onnx.ModelProto:
@@ -37,6 +44,10 @@ def load(name: str) -> onnx.ModelProto:
     """
     if name in BUILT:
         return BUILT[name]()
+    if name.startswith(ZOO_PREFIX):
+        from benchmarks.zoo import store
+
+        return store.load(name.removeprefix(ZOO_PREFIX))
     if name in LIGHT:
         return load_light(name)
     raise KeyError(f"no model {name!r}; there are {', '.join(model_names())}")
@@ -44,6 +55,10 @@ def load(name: str) -> onnx.ModelProto:
 
 def inputs(name: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Random values for each input of the model `name`; its weights are not built for that."""
+    if name.startswith(ZOO_PREFIX):
+        from benchmarks.zoo.catalog import inputs as zoo_inputs
+
+        return zoo_inputs(name.removeprefix(ZOO_PREFIX), seed)
     return feed_for(onnx.load(light_path(name)) if name in LIGHT else load(name), name, seed)
 
 

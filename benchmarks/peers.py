@@ -4,15 +4,20 @@
 |-----------|-------------------------------------------------------------------------------|
 | dnnfusion | this library                                                                  |
 | fuseops   | this library's rewriting and schedules on the groups that TVM's FuseOps makes |
+| rewritten | this library's rewriting and schedules, every operator a kernel of its own    |
+| unfused   | the same without rewriting                                                    |
 | zero      | TVM's `zero` pipeline: FuseOps and FuseTIR, no schedules on CPU               |
 | ort       | ONNX Runtime, all of its graph optimisations                                  |
+
+Those that need not be installed are in `runtimes.py`.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,6 +28,7 @@ from tvm import relax
 from tvm.relax.frontend.onnx import from_onnx
 
 import tvm_dnnfusion
+from benchmarks.slowest import kernel_flops
 from tvm_dnnfusion.devices import registry, threads
 from tvm_dnnfusion.runtime.module import Module
 from tvm_dnnfusion.runtime.signature import signature_of
@@ -31,15 +37,25 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
+class Library:
+    """What this library compiled: a module to profile, and the FLOPs of each of its kernels."""
+
+    module: Module
+    kernel_flops: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Session:
     """A compiled model with its inputs bound: `run` is one inference, `outputs` its last results.
 
-    `flops` are those of the graph that it runs, 0 where the peer does not tell.
+    `flops` are those of the graph that it runs, 0 where the peer does not tell; `library` is what
+    this library made.
     """
 
     run: Callable[[], None]
     outputs: Callable[[], list[np.ndarray]]
     flops: int = 0
+    library: Library | None = None
 
     def seconds(self) -> float:
         """Duration of one inference."""
@@ -78,25 +94,17 @@ def prepare_zero(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
     return _virtual_machine(tvm.compile(module, target=target), list(feed.values()), count)
 
 
-def library_session(
-    model: onnx.ModelProto, feed: Arrays, count: int, **choices: Any
-) -> tuple[Module, Session]:
-    """This library's module and a session on it; `choices` go to `tvm_dnnfusion.compile`."""
+def prepare_library(model: onnx.ModelProto, feed: Arrays, count: int, **choices: Any) -> Session:
+    """This library; `choices` go to `tvm_dnnfusion.compile`."""
     compiled = tvm_dnnfusion.compile(model, threads=count, **choices)
-    flops = next((row.after for row in compiled.stats.rows if row.name == "flops"), 0)
-    session = _virtual_machine(compiled.executable, list(feed.values()), count, int(flops or 0))
-    return Module(compiled.executable, signature_of(compiled.original), threads=count), session
-
-
-def _prepare_library(**choices: Any) -> Prepare:
-    def prepare(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
-        return library_session(model, feed, count, **choices)[1]
-
-    return prepare
+    module = Module(compiled.executable, signature_of(compiled.original), threads=count)
+    made = Library(module, kernel_flops(compiled))
+    session = _virtual_machine(compiled.executable, list(feed.values()), count)
+    return replace(session, flops=sum(made.kernel_flops.values()), library=made)
 
 
 def _virtual_machine(
-    executable: tvm.runtime.Executable, feed: list[np.ndarray], count: int, flops: int = 0
+    executable: tvm.runtime.Executable, feed: list[np.ndarray], count: int
 ) -> Session:
     """A session on TVM's virtual machine; inputs are copied once, outputs only when asked for."""
     report = threads.configure(count)
@@ -113,13 +121,15 @@ def _virtual_machine(
         parts = [found] if hasattr(found, "numpy") else list(found)
         return [part.numpy() for part in parts]
 
-    return Session(run, outputs, flops)
+    return Session(run, outputs)
 
 
 PEERS: dict[str, Prepare] = {
     "ort": prepare_ort,
-    "dnnfusion": _prepare_library(),
-    "fuseops": _prepare_library(planner="tvm"),
+    "dnnfusion": prepare_library,
+    "fuseops": partial(prepare_library, planner="tvm"),
+    "rewritten": partial(prepare_library, planner="none"),
+    "unfused": partial(prepare_library, planner="none", rewrite=False),
     "zero": prepare_zero,
 }
 """ONNX Runtime comes first: the others' outputs are compared with its."""

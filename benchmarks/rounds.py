@@ -10,12 +10,17 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.peers import Session
+if TYPE_CHECKING:
+    from benchmarks.peers import Session
 
 MIN_ROUNDS = 3
+SLOW_SECONDS = 3.0
+"""A peer whose inference takes longer gets a single turn."""
+
 TURN_SECONDS = 0.1
 """A turn repeats the inference for this long: short models need more than one to be read well."""
 
@@ -48,11 +53,11 @@ def measure(
     """Time the sessions in `rounds` interleaved rounds.
 
     A peer of which `rounds` turns would take longer than `seconds` gets fewer, though never fewer
-    than three, spread evenly over the rounds.
+    than three, spread evenly over the rounds; one of seconds per inference gets one turn.
     """
     first = {name: _warm(session) for name, session in sessions.items()}
     turns = {
-        name: min(rounds, max(MIN_ROUNDS, int(seconds / _turn_seconds(once))))
+        name: min(rounds, max(_least(once), int(seconds / _turn_seconds(once))))
         for name, once in first.items()
     }
     samples: dict[str, list[list[float]]] = {name: [] for name in sessions}
@@ -77,10 +82,15 @@ def summarize(samples: list[list[float]]) -> Timing:
     )
 
 
+def _least(once: float) -> int:
+    return 1 if once > SLOW_SECONDS else MIN_ROUNDS
+
+
 def _warm(session: Session) -> float:
-    """Seconds of the second inference: the first one touches memory for the first time."""
-    session.run()
-    return session.seconds()
+    """Seconds of the second inference, as the first one touches memory for the first time; of the
+    first where it takes seconds anyway."""
+    first = session.seconds()
+    return first if first > SLOW_SECONDS else session.seconds()
 
 
 def _turn_seconds(once: float) -> float:

@@ -1,33 +1,41 @@
-"""Results of a latency run as JSON and as a Markdown table."""
+"""Results of a latency run: records, their JSON, files."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.rounds import Timing
 
 OURS = "dnnfusion"
-BUSY = 0.5
-"""Load average before the run above which the table says that the machine was not idle."""
+RIVALS = ("ort", "openvino", "mnn")
+"""Among these the best peer of a model is found."""
 
-HEADINGS = {
-    "dnnfusion": "this library",
-    "fuseops": "FuseOps' plan",
-    "zero": "TVM zero",
-    "ort": "ONNX Runtime",
-}
+
+@dataclass(frozen=True, slots=True)
+class Slowest:
+    """The kernel with most time to win: microseconds over all its `calls` in one run, their share
+    of the model's time, and the share of the multiply-add peak that it reaches."""
+
+    kernel: str
+    calls: int
+    us: float
+    share: float
+    of_peak: float
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """One peer on one model: a timing, or the reason why there is none.
 
-    `difference` is the largest deviation from ONNX Runtime's outputs over their largest value.
+    `difference` is the largest deviation from ONNX Runtime's outputs over their largest value,
+    `error` the root mean square of the error over that of outputs in double precision, `memory_mb`
+    what a process holds for the model.
     """
 
     model: str
@@ -37,6 +45,9 @@ class Result:
     compile_s: float = 0.0
     flops: int = 0
     problem: str = ""
+    error: float | None = None
+    memory_mb: float | None = None
+    slowest: Slowest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,51 +69,84 @@ class Report:
         return tuple(dict.fromkeys(r.model for r in self.results))
 
     @property
-    def peers(self) -> tuple[str, ...]:
-        """Peers that took part, ours first."""
-        seen = {r.peer for r in self.results}
-        return tuple(name for name in HEADINGS if name in seen)
+    def peers(self) -> frozenset[str]:
+        """Peers that took part."""
+        return frozenset(r.peer for r in self.results)
 
-    def speedup(self, model: str, peer: str) -> float | None:
-        """How many times faster than `peer` this library is on a model."""
-        ours, theirs = self.find(model, OURS), self.find(model, peer)
-        if ours is None or theirs is None or ours.timing is None or theirs.timing is None:
-            return None
-        return theirs.timing.median_ms / ours.timing.median_ms
+    def median_ms(self, model: str, peer: str) -> float | None:
+        """Median latency; None where there is none."""
+        found = self.find(model, peer)
+        return found.timing.median_ms if found is not None and found.timing is not None else None
 
-    def mean_speedup(self, peer: str) -> float | None:
-        """Geometric mean of the speed-ups over the models on which both ran."""
-        ratios = [r for model in self.models if (r := self.speedup(model, peer)) is not None]
-        return math.exp(sum(map(math.log, ratios)) / len(ratios)) if ratios else None
+    def ratio(self, model: str, slower: str, faster: str = OURS) -> float | None:
+        """How many times as long `slower` takes as `faster`."""
+        above, below = self.median_ms(model, slower), self.median_ms(model, faster)
+        return None if above is None or below is None else above / below
+
+    def best_rival(self, model: str) -> str | None:
+        """The fastest of the rivals that have a time."""
+        times = [(t, p) for p in RIVALS if (t := self.median_ms(model, p)) is not None]
+        return min(times)[1] if times else None
+
+    def mean_ratio(self, slower: str, faster: str = OURS) -> float | None:
+        """Geometric mean of a ratio over the models on which both ran."""
+        return geometric_mean(self.ratio(model, slower, faster) for model in self.models)
+
+    def mean_against_best(self) -> float | None:
+        """Geometric mean, over the models, of the best rival's time over ours."""
+        return geometric_mean(
+            self.ratio(model, best)
+            for model in self.models
+            if (best := self.best_rival(model)) is not None
+        )
+
+
+def geometric_mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are numbers; None where there is none."""
+    found = [value for value in values if value is not None]
+    return math.exp(sum(map(math.log, found)) / len(found)) if found else None
 
 
 def to_json(report: Report) -> str:
     """The report with its geometric means."""
-    others = [peer for peer in report.peers if peer != OURS]
+    means = {peer: report.mean_ratio(peer) for peer in sorted(report.peers - {OURS})}
     data = {
         **asdict(report),
-        "geometric_mean_speedup": {peer: report.mean_speedup(peer) for peer in others},
+        "geometric_mean_speedup": means,
+        "geometric_mean_against_best": report.mean_against_best(),
     }
     return json.dumps(data, indent=2) + "\n"
 
 
-def to_markdown(report: Report) -> str:
-    """Medians in ms per model and peer, and speed-ups of this library."""
-    others = [peer for peer in report.peers if peer != OURS] if OURS in report.peers else []
-    header = ["model", *(f"{HEADINGS[p]} ms" for p in report.peers)]
-    header += ["of the peak"] if others else []
-    header += [f"vs {HEADINGS[p]}" for p in others]
-    rows = [header, ["---", *["---:"] * (len(header) - 1)]]
-    for model in report.models:
-        cells = [_cell(report.find(model, peer), report.rounds) for peer in report.peers]
-        share = [_share(report, model)] if others else []
-        rows.append([model, *cells, *share, *(_ratio(report.speedup(model, p)) for p in others)])
-    if others:
-        blanks = [""] * (len(report.peers) + 1)
-        means = (_ratio(report.mean_speedup(p)) for p in others)
-        rows.append(["geometric mean", *blanks, *means])
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return "\n\n".join([_heading(report), table, *_notes(report)]) + "\n"
+def from_json(text: str) -> Report:
+    """A report that `to_json` wrote."""
+    data: dict[str, Any] = json.loads(text)
+    results = tuple(_result(row) for row in data["results"])
+    return Report(data["machine"], data["versions"], data["rounds"], results)
+
+
+def merge(reports: Iterable[Report]) -> Report:
+    """Reports of single models as one: a later result replaces an earlier one of the same pair.
+
+    The machine's figures are those of the last report, its load the highest of all.
+    """
+    found = list(reports)
+    rows = {(r.model, r.peer): r for report in found for r in report.results}
+    load = max(float(str(report.machine["load_average"])) for report in found)
+    machine = {**found[-1].machine, "load_average": load}
+    versions = {name: v for report in found for name, v in report.versions.items()}
+    return Report(machine, versions, min(r.rounds for r in found), tuple(rows.values()))
+
+
+def _result(row: dict[str, Any]) -> Result:
+    timing, worst = row["timing"], row.get("slowest")
+    return Result(
+        **{
+            **row,
+            "timing": Timing(**timing) if timing else None,
+            "slowest": Slowest(**worst) if worst else None,
+        }
+    )
 
 
 def write(files: Mapping[Path, str]) -> None:
@@ -117,53 +161,3 @@ def write(files: Mapping[Path, str]) -> None:
     finally:
         for part in parts.values():
             part.unlink(missing_ok=True)
-
-
-def _heading(report: Report) -> str:
-    m = report.machine
-    versions = ", ".join(f"{name} {version}" for name, version in report.versions.items())
-    return (
-        f"Median latency, float32, batch 1, {m['threads']} threads on {m['cpu']} (measured peak "
-        f"{m['peak_gflops']} GFLOP/s, {m['bandwidth_gbs']} GB/s). {versions}. "
-        f"{report.rounds} interleaved rounds in one process; ratios above 1 mean that this library "
-        "is faster."
-    )
-
-
-def _cell(result: Result | None, rounds: int) -> str:
-    if result is None:
-        return ""
-    if result.timing is None:
-        return "failed"
-    mark = "\\*" if result.timing.rounds < rounds else ""
-    return f"{result.timing.median_ms:.3g}{mark}"
-
-
-def _ratio(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}x"
-
-
-def _share(report: Report, model: str) -> str:
-    """FLOPs of the graph that we run over our median, as a share of the measured peak."""
-    ours, peak = report.find(model, OURS), float(str(report.machine["peak_gflops"]))
-    if ours is None or ours.timing is None or not ours.flops or not peak:
-        return ""
-    return f"{ours.flops / (ours.timing.median_ms * 1e-3) / (peak * 1e9):.0%}"
-
-
-def _notes(report: Report) -> Sequence[str]:
-    notes: list[str] = []
-    load = float(str(report.machine["load_average"]))
-    if load > BUSY:
-        notes.append(f"The machine was busy (load average {load} before the run): not for quoting.")
-    fewer = [
-        f"{r.model}/{r.peer} {r.timing.rounds}"
-        for r in report.results
-        if r.timing is not None and r.timing.rounds < report.rounds
-    ]
-    if fewer:
-        notes.append(f"\\* fewer rounds, to bound the time: {', '.join(fewer)}.")
-    failed = [f"- {r.model}, {r.peer}: {r.problem}" for r in report.results if r.problem]
-    if failed:
-        notes.append("Without a time:\n\n" + "\n".join(failed))
-    return notes

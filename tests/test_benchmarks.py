@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import math
@@ -14,10 +15,12 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from benchmarks import latency, peers, rounds, tables
+from benchmarks import latency, markdown, memory, peers, rounds, slowest, subject, tables
+from benchmarks.built import Net
 from benchmarks.peers import Session
 from benchmarks.rounds import Timing
-from benchmarks.tables import Report, Result
+from benchmarks.tables import Report, Result, Slowest
+from tvm_dnnfusion.runtime.bench import KernelTime
 
 MACHINE = {
     "cpu": "a cpu",
@@ -45,24 +48,24 @@ def _row(model: str, ours: float, theirs: float) -> tuple[Result, Result]:
 
 def test_speedups_and_their_geometric_mean() -> None:
     report = _report(*_row("a", 2.0, 4.0), *_row("b", 4.0, 2.0), *_row("c", 1.0, 8.0))
-    assert report.speedup("a", "ort") == 2.0
-    assert report.speedup("b", "ort") == 0.5
-    assert report.mean_speedup("ort") == pytest.approx((2 * 0.5 * 8) ** (1 / 3))
-    assert report.mean_speedup("zero") is None
+    assert report.ratio("a", "ort") == 2.0
+    assert report.ratio("b", "ort") == 0.5
+    assert report.mean_ratio("ort") == pytest.approx((2 * 0.5 * 8) ** (1 / 3))
+    assert report.mean_ratio("zero") is None
 
 
 def test_markdown_has_a_row_per_model_and_says_what_is_missing() -> None:
     slow = Result("a", "zero", _timing(300.0, count=3))
     wrong = Result("b", "zero", None, problem="outputs deviate from ONNX Runtime's by 0.5")
-    text = tables.to_markdown(_report(*_row("a", 2.0, 4.0), slow, *_row("b", 4.0, 2.0), wrong))
+    text = markdown.to_markdown(_report(*_row("a", 2.0, 4.0), slow, *_row("b", 4.0, 2.0), wrong))
     lines = text.splitlines()
     assert next(line for line in lines if line.startswith("| a |")) == (
-        "| a | 2 | 300\\* | 4 | 50% | 150.00x | 2.00x |"
+        "| a | 2 | 4 | 300\\* | 50% | 2.00x | 2.00x | 150.00x |"
     )
     assert next(line for line in lines if line.startswith("| b |")) == (
-        "| b | 4 | failed | 2 | 25% |  | 0.50x |"
+        "| b | 4 | 2 | failed | 25% | 0.50x | 0.50x |  |"
     )
-    assert "| geometric mean |  |  |  |  | 150.00x | 1.00x |" in lines
+    assert "| geometric mean |  |  |  |  | 1.00x | 1.00x | 150.00x |" in lines
     assert "a/zero 3" in text
     assert "- b, zero: outputs deviate" in text
 
@@ -70,8 +73,55 @@ def test_markdown_has_a_row_per_model_and_says_what_is_missing() -> None:
 def test_a_busy_machine_is_named() -> None:
     quiet = _report(*_row("a", 2.0, 4.0))
     busy = Report({**MACHINE, "load_average": 3.2}, quiet.versions, 5, quiet.results)
-    assert "busy" not in tables.to_markdown(quiet)
-    assert "load average 3.2" in tables.to_markdown(busy)
+    assert "busy" not in markdown.to_markdown(quiet)
+    assert "load average 3.2" in markdown.to_markdown(busy)
+
+
+def test_the_best_rival_counts_and_variants_do_not() -> None:
+    report = _report(
+        *_row("a", 2.0, 6.0),
+        Result("a", "mnn", _timing(3.0)),
+        Result("a", "fuseops", _timing(2.5)),
+        *_row("b", 2.0, 1.0),
+        Result("b", "mnn", None, problem="no such operator"),
+    )
+    assert (report.best_rival("a"), report.best_rival("b")) == ("mnn", "ort")
+    assert report.mean_against_best() == pytest.approx((1.5 * 0.5) ** 0.5)
+    lines = markdown.to_markdown(report).splitlines()
+    assert "| a | 2 | 6 | 3 | 50% | 1.50x | 3.00x | 1.50x |" in lines
+    assert "| b | 2 | 1 | failed | 50% | 0.50x | 0.50x |  |" in lines
+
+
+def test_the_breakdown_shows_what_each_step_brings() -> None:
+    times = {"unfused": 12.0, "rewritten": 8.0, "fuseops": 3.0, "dnnfusion": 2.0}
+    report = _report(*(Result("a", peer, _timing(ms)) for peer, ms in times.items()))
+    lines = markdown.to_markdown(report).splitlines()
+    assert "| a | 12 | 8 | 3 | 2 | 1.50x | 4.00x | 1.50x |" in lines
+
+
+def test_errors_memory_and_the_slowest_kernel_have_their_tables() -> None:
+    worst = Slowest("b001_conv", 3, 1500.0, 0.75, 0.4)
+    ours = Result("a", "dnnfusion", _timing(2), error=1.234e-6, memory_mb=99.6, slowest=worst)
+    lines = markdown.to_markdown(_report(ours, Result("a", "ort", _timing(3)))).splitlines()
+    assert "| a | 1.2e-06 |  | 100 |  |" in lines
+    assert "| a | `b001_conv` | 3 | 1.5 | 75% | 40% |" in lines
+
+
+def test_json_is_read_back_and_merged_by_model_and_peer() -> None:
+    worst = Slowest("k", 1, 1.0, 0.5, 0.5)
+    first = _report(*_row("a", 2.0, 4.0), Result("a", "mnn", None, problem="failed"))
+    again = Report(
+        {**MACHINE, "load_average": 0.7},
+        {"MNN": "3"},
+        3,
+        (Result("a", "mnn", _timing(5.0), slowest=worst), *_row("b", 1.0, 1.0)),
+    )
+    assert tables.from_json(tables.to_json(again)) == again
+    both = tables.merge([first, tables.from_json(tables.to_json(again))])
+    assert both.models == ("a", "b")
+    assert both.median_ms("a", "mnn") == 5.0 and both.median_ms("a", "ort") == 4.0
+    assert both.machine["load_average"] == 0.7 and both.rounds == 3
+    assert both.versions == {"apache-tvm": "0.27", "MNN": "3"}
 
 
 def test_json_holds_everything() -> None:
@@ -130,13 +180,78 @@ def test_a_turn_counts_with_its_median() -> None:
 
 def test_difference_is_relative_and_never_lets_nan_or_a_shape_pass() -> None:
     ones = np.full((2, 3), 10.0, np.float32)
-    assert latency.difference([ones], [ones]) == 0.0
-    assert latency.difference([ones + 0.1], [ones]) == pytest.approx(0.01, rel=1e-3)
-    assert latency.difference([ones[0]], [ones]) == math.inf
+    assert subject.difference([ones], [ones]) == 0.0
+    assert subject.difference([ones + 0.1], [ones]) == pytest.approx(0.01, rel=1e-3)
+    assert subject.difference([ones[0]], [ones]) == math.inf
     nan = ones.copy()
     nan[0, 0] = np.nan
-    assert not latency.difference([nan], [ones]) <= latency.MAX_DIFFERENCE
-    assert not latency.difference([ones], [ones, ones]) <= latency.MAX_DIFFERENCE
+    assert not subject.difference([nan], [ones]) <= subject.MAX_DIFFERENCE
+    assert not subject.difference([ones], [ones, ones]) <= subject.MAX_DIFFERENCE
+
+
+def test_ranked_rows_may_swap_but_not_many() -> None:
+    rows = np.arange(40, dtype=np.float32).reshape(20, 2)
+    swapped = rows.copy()
+    swapped[[3, 4]] = swapped[[4, 3]]
+    assert subject.difference([swapped], [rows]) > subject.MAX_DIFFERENCE
+    assert subject.difference([swapped], [rows], ranked=True) == 0.0
+    swapped[[7, 8]] = swapped[[8, 7]]
+    assert subject.difference([swapped], [rows], ranked=True) > subject.MAX_DIFFERENCE
+
+
+def test_the_slowest_kernel_is_the_one_with_most_time_to_win() -> None:
+    def row(name: str, us: float) -> KernelTime:
+        return KernelTime(name, 1.0, us, us / 300, ())
+
+    kernels = [row("vm.builtin", 500.0), row("product", 200.0), row("softmax", 100.0)]
+    found = slowest.slowest(kernels, {"product": 19_000_000}, peak_gflops=100.0)
+    assert found == Slowest("softmax", 1, 100.0, 1 / 3, 0.0)
+    assert slowest.slowest(kernels[:1], {}, 100.0) is None
+
+
+def test_variants_run_and_the_slowest_kernel_is_found() -> None:
+    found = {
+        row.peer: row
+        for row in subject.run_model("attention", _options("dnnfusion,unfused,ort"), 100.0)
+    }
+    assert [row.problem for row in found.values()] == ["", "", ""]
+    worst = found["dnnfusion"].slowest
+    assert worst is not None and 0 < worst.share <= 1 and worst.us > 0
+    assert found["unfused"].slowest is None and found["unfused"].timing is not None
+
+
+def test_memory_of_a_model_holds_its_weights(tmp_path: Path) -> None:
+    net = Net("wide")
+    net.output(net.linear(net.input("x", (1, 1024)), (1024, 4096), "fc"), (1, 4096))
+    file = tmp_path / "wide.onnx"
+    file.write_bytes(net.build().SerializeToString())
+    held = memory.measure("ort", file, {"x": np.ones((1, 1024), np.float32)}, 1)
+    assert 15 < held < 80, "16.8 MB of weights"
+
+
+def test_models_run_in_processes_and_a_run_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[str] = []
+
+    def child(name: str, options: argparse.Namespace) -> Report | None:
+        asked.append(name)
+        return None if name == "densenet121" else _report(*_row(name, 1.0, 2.0))
+
+    monkeypatch.setattr(latency, "_child", child)
+    monkeypatch.setenv("TVM_NUM_THREADS", "1")
+    arguments = ["--output", str(tmp_path / "out"), "--peers", "dnnfusion,ort", "--resume"]
+    assert latency.main([*arguments, "--models", "squeezenet,densenet121"]) == 0
+    assert latency.main([*arguments, "--models", "squeezenet,alexnet"]) == 0
+    assert asked == ["squeezenet", "densenet121", "alexnet"]
+    made = tables.from_json((tmp_path / "out.json").read_text(encoding="utf-8"))
+    assert made.models == ("squeezenet", "alexnet")
+    assert "| alexnet | 1 | 2 |" in (tmp_path / "out.md").read_text(encoding="utf-8")
+
+
+def _options(peers: str) -> argparse.Namespace:
+    arguments = ["--peers", peers, "--rounds", "3", "--seconds", "0.1", "--threads", "1"]
+    return latency.parser().parse_args(arguments)
 
 
 def _spoilt(spoil: Callable[[list[np.ndarray]], list[np.ndarray]]) -> peers.Prepare:
@@ -149,8 +264,7 @@ def _spoilt(spoil: Callable[[list[np.ndarray]], list[np.ndarray]]) -> peers.Prep
 
 def test_a_wrong_peer_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(peers.PEERS, "zero", _spoilt(lambda outs: [o * 1.01 for o in outs]))
-    options = latency._parser().parse_args(["--rounds", "3", "--seconds", "0.1"])
-    good, bad = latency.run_model("attention", ("zero", "ort"), options)
+    good, bad = subject.run_model("attention", _options("zero,ort"))
     assert (good.peer, good.problem, good.difference) == ("ort", "", 0.0)
     assert good.timing is not None and good.timing.rounds == 3
     assert bad.timing is None and "deviate" in bad.problem
@@ -161,16 +275,14 @@ def test_a_failing_peer_is_reported_and_the_others_go_on(monkeypatch: pytest.Mon
         raise RuntimeError("no such instruction")
 
     monkeypatch.setitem(peers.PEERS, "dnnfusion", broken)
-    options = latency._parser().parse_args(["--rounds", "3", "--seconds", "0.1"])
-    found = {r.peer: r for r in latency.run_model("attention", ("dnnfusion", "ort"), options)}
+    found = {r.peer: r for r in subject.run_model("attention", _options("dnnfusion,ort"))}
     assert "RuntimeError" in found["dnnfusion"].problem
     assert "no such instruction" in found["dnnfusion"].problem
     assert found["ort"].timing is not None
 
 
 def test_zero_agrees_with_onnx_runtime() -> None:
-    options = latency._parser().parse_args(["--rounds", "3", "--seconds", "0.1"])
-    found = {r.peer: r for r in latency.run_model("attention", ("zero", "ort"), options)}
+    found = {r.peer: r for r in subject.run_model("attention", _options("zero,ort"))}
     assert found["zero"].problem == ""
     assert 0 < found["zero"].difference < 1e-4
 
@@ -181,3 +293,23 @@ def test_unknown_names_are_usage_errors(argument: str, capsys: pytest.CaptureFix
         latency.main([argument])
     assert stop.value.code == 2
     assert "choose from" in capsys.readouterr().err
+
+
+def test_pictures_show_what_the_report_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks import plots
+
+    report = _report(*_row("zoo/a", 2.0, 4.0), *_row("zoo/b", 4.0, 2.0))
+    figure = plots.against(report)
+    assert figure is not None
+    (axes,) = figure.axes
+    assert [bar.get_height() for bar in axes.patches] == [2.0, 0.5]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["a", "b"]
+    assert plots.breakdown(report) is None
+    source = tmp_path / "run.json"
+    source.write_text(tables.to_json(report), encoding="utf-8")
+    assert plots.main([str(source)]) == 0
+    assert [p.name for p in tmp_path.glob("*.svg")] == ["run-ratio.svg"]
+    assert capsys.readouterr().out.strip().endswith("run-ratio.svg")

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from benchmarks import latency, machine, peers
+from benchmarks import machine, peers, subject
 from benchmarks.kernels import __main__ as command
 from benchmarks.kernels.cases import cases
 from tvm_dnnfusion.ecg.metrics import flops
@@ -65,7 +65,7 @@ def test_a_kernel_gets_a_row_of_times_and_shares(tmp_path: Path) -> None:
 def test_a_wrong_kernel_has_no_times(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(latency, "difference", lambda found, expected: float(np.nan))
+    monkeypatch.setattr(subject, "difference", lambda found, expected: float(np.nan))
     assert command.main(["--only", "layer_norm-128x", "--threads", "1", "--seconds", "0.05"]) == 1
     assert "deviates from ONNX Runtime" in capsys.readouterr().out.splitlines()[-1]
 
@@ -78,7 +78,9 @@ def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_library_session_takes_choices() -> None:
     model = CASES["layer_norm-128x768"].build()
     feed = {"x": np.ones((1, 128, 768), np.float32)}
-    module, session = peers.library_session(model, feed, 1, planner="none", rewrite=False)
+    session = peers.prepare_library(model, feed, 1, planner="none", rewrite=False)
     session.run()
     assert session.outputs()[0].shape == (1, 128, 768)
-    assert module.signature.inputs[0].name == "x"
+    assert session.library is not None
+    assert session.library.module.signature.inputs[0].name == "x"
+    assert session.flops == sum(session.library.kernel_flops.values()) > 128 * 768

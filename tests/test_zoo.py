@@ -88,7 +88,7 @@ def test_a_failed_build_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monke
         raise OSError("no space left")
 
     monkeypatch.setenv("DNNFUSION_ZOO", str(tmp_path))
-    monkeypatch.setattr(store, "make", lambda entry: None)
+    monkeypatch.setattr(store, "make", lambda entry: (None, ()))
     monkeypatch.setattr("benchmarks.models.onnx.save", half)
     assert command.main(["unet"]) == 1
     assert list(tmp_path.iterdir()) == []

@@ -25,7 +25,6 @@ import numpy as np
 
 from benchmarks.kernels.cases import Case, cases
 
-MAX_DIFFERENCE = 1e-3
 ROUNDS = 30
 COLUMNS = (
     "kernel",
@@ -103,21 +102,22 @@ def _measured(case: Case, options: argparse.Namespace) -> Row:
 def measure(case: Case, threads: int, seconds: float) -> Row:
     """Compile, compare and time one kernel."""
     from benchmarks import rounds
-    from benchmarks.latency import difference
     from benchmarks.models import feed_for
-    from benchmarks.peers import library_session, prepare_ort
+    from benchmarks.peers import prepare_library, prepare_ort
+    from benchmarks.subject import MAX_DIFFERENCE, difference
     from tvm_dnnfusion.runtime.bench import BUILTIN, profile
 
     model = case.build()
     feed = feed_for(model)
     peer = prepare_ort(model, feed, threads)
-    module, session = library_session(model, feed, threads)
+    session = prepare_library(model, feed, threads)
+    assert session.library is not None
     peer.run()
     session.run()
     gap = difference(session.outputs(), peer.outputs())
     problem = "" if gap <= MAX_DIFFERENCE else f"deviates from ONNX Runtime by {gap:.2g}"
     found = rounds.measure({"ours": session, "ort": peer}, ROUNDS, seconds / 2)
-    kernels = [row for row in profile(module, feed, runs=20) if row.name != BUILTIN]
+    kernels = [row for row in profile(session.library.module, feed, runs=20) if row.name != BUILTIN]
     return Row(
         case.name,
         case.bound,

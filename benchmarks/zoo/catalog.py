@@ -53,7 +53,10 @@ class Paper:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A model: `maker` is "file:function" in this package and gives the torch module."""
+    """A model: `maker` is "file:function" in this package and gives the torch module.
+
+    `ranked`: rows of the results are sorted by a score, so that rounding may swap near ties.
+    """
 
     name: str
     title: str
@@ -62,6 +65,7 @@ class Entry:
     outputs: tuple[str, ...]
     paper: Paper | None = None
     note: str = ""
+    ranked: bool = False
 
 
 def _pixels(*shape: int) -> tuple[Input, ...]:
@@ -148,6 +152,8 @@ ZOO: dict[str, Entry] = {
             _pixels(320, 320),
             ("boxes", "scores"),
             Paper(3640, 41, 47.0),
+            "300 proposals, no suppression",
+            ranked=True,
         ),
         Entry(
             "mask_rcnn",
@@ -156,6 +162,8 @@ ZOO: dict[str, Entry] = {
             _pixels(320, 320),
             ("boxes", "scores", "masks"),
             Paper(3999, 44, 184),
+            "300 proposals, 100 masks, no suppression",
+            ranked=True,
         ),
         Entry(
             "tinybert",

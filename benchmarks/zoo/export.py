@@ -12,6 +12,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from benchmarks.zoo.roi_align import translations
+
 OPSET = 18
 
 
@@ -30,6 +32,7 @@ def export(
             output_names=list(outputs),
             opset_version=OPSET,
             dynamo=True,
+            custom_translation_table=dict(translations()),
             verbose=False,
         )
     assert program is not None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 
 from benchmarks.models import save
@@ -45,7 +47,18 @@ def load(name: str) -> onnx.ModelProto:
     file = path(name)
     if not file.is_file():
         build(name)
-    return onnx.load(file)
+    model = onnx.load(file)
+    model.graph.name = f"zoo/{name}"
+    return model
+
+
+def reference(name: str) -> tuple[np.ndarray, ...]:
+    """Outputs in double precision for the catalog's inputs; empty where they were not kept."""
+    file = path(name).with_suffix(".npz")
+    if not file.is_file():
+        return ()
+    with np.load(file) as found:
+        return tuple(found[output] for output in ZOO[name].outputs)
 
 
 def build(name: str) -> Path:
@@ -57,31 +70,46 @@ def build(name: str) -> Path:
         Where torch or another library is missing.
     """
     file = path(name)
-    model = make(ZOO[name])
+    model, exact = make(ZOO[name])
     file.parent.mkdir(parents=True, exist_ok=True)
-    save(model, file)
+    part = file.with_name(f".{name}.{os.getpid()}.npz")
+    try:
+        np.savez(part, **dict(zip(ZOO[name].outputs, exact)))
+        save(model, file)
+        part.replace(file.with_suffix(".npz"))
+    finally:
+        part.unlink(missing_ok=True)
     return file
 
 
-def make(entry: Entry) -> onnx.ModelProto:
-    """Build a model in memory."""
+def make(entry: Entry) -> tuple[onnx.ModelProto, list[np.ndarray]]:
+    """Build a model in memory; with it its outputs in double precision."""
     try:
         import torch
 
         from benchmarks.zoo.export import export
-        from benchmarks.zoo.settle import settle
 
-        module = torch_module(entry)
+        module = settled(entry)
     except ImportError as error:
         raise MissingLibrary(f"{entry.name}: {error}; {NEEDS}") from error
+    feed = [torch.from_numpy(array) for array in inputs(entry.name).values()]
+    model = export(module, feed, [item.name for item in entry.inputs], entry.outputs)
+    with torch.no_grad():
+        found = module.double()(*(x.double() if x.is_floating_point() else x for x in feed))
+    parts = found if isinstance(found, tuple) else (found,)
+    return model, [part.numpy() for part in parts]
+
+
+def settled(entry: Entry) -> Any:
+    """The torch module of a row with its random weights."""
+    import torch
+
+    from benchmarks.zoo.settle import settle
+
+    file, function = entry.maker.split(":")
+    module = getattr(importlib.import_module(f"benchmarks.zoo.{file}"), function)()
     samples = [inputs(entry.name, seed) for seed in range(SAMPLES)]
     names = [item.name for item in entry.inputs]
-    settle(module, [torch.cat([torch.from_numpy(s[name]) for s in samples]) for name in names])
-    feed = [torch.from_numpy(array) for array in samples[0].values()]
-    return export(module, feed, names, entry.outputs)
-
-
-def torch_module(entry: Entry):
-    """The torch module of a row, with torch's own weights."""
-    file, function = entry.maker.split(":")
-    return getattr(importlib.import_module(f"benchmarks.zoo.{file}"), function)()
+    return settle(
+        module, [torch.cat([torch.from_numpy(s[name]) for s in samples]) for name in names]
+    )
