@@ -67,6 +67,11 @@ class RCNN(nn.Module):
         self.boxes = nn.Linear(1024, 4 * CLASSES)
         self.masks = _masks() if masks else None
 
+    @property
+    def normalised(self) -> nn.Module:
+        """The only part with batch normalisation; it takes several pictures at once."""
+        return self.pyramid
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """[1, 3, 320, 320] -> boxes [300, 91, 4], scores [300, 91], masks [100, 28, 28]"""
         levels = self.pyramid(x)

@@ -23,12 +23,15 @@ SHIFT = 0.1
 
 
 def settle(module: nn.Module, feed: Iterable[Tensor], seed: int = 0) -> nn.Module:
-    """Give a module random weights that suit it, and put it into inference mode."""
+    """Give a module random weights that suit it, and put it into inference mode.
+
+    Its `normalised`, where it has one, is the part whose normalisations `feed` settles.
+    """
     torch.manual_seed(seed)
     with torch.no_grad():
         for part in module.modules():
             _randomize(part)
-        _calibrate(module, tuple(feed))
+        _calibrate(getattr(module, "normalised", module), tuple(feed))
     return module.eval()
 
 
