@@ -283,6 +283,7 @@ class _Lowering:
             "tirx.noalias": True,
             "dnnfusion.kind": self.stages.kind,
             "dnnfusion.origins": list(dict.fromkeys(o for op in self.ops for o in op.origins)),
+            **self.stages.attrs,
         }
         if self.stages.tile is not None:
             attrs["dnnfusion.tile"] = list(astuple(self.stages.tile))

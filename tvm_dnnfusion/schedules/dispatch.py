@@ -27,8 +27,10 @@ from tvm_dnnfusion.schedules.cpu.plain import plain_block
 from tvm_dnnfusion.schedules.cpu.pool import pool_block
 from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
+from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
 
-Schedule = Callable[[Kernel], None]
+# A schedule changes the kernel's `sch`, or returns the function that it built in its place.
+Schedule = Callable[[Kernel], Any]
 
 # Part of the key of a measured latency: raise it when a schedule changes.
 VERSION = 1
@@ -37,7 +39,7 @@ _CPU: dict[str, Schedule] = {
     "map": map_block, "rows": rows_block, "pool": pool_block, "conv": conv_block,
     "dwconv": depthwise_block, "matmul": matmul_block, "convpool": convpool_block,
     "attention": attention_block,
-    "plain": plain_block,
+    "plain": plain_block, "winograd": winograd_block,
 }  # fmt: skip
 
 SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU}
@@ -62,8 +64,8 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
     for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):
         sch = s_tir.Schedule(func)
         try:
-            table[choice](Kernel(sch, device, separate))
-            return _done(sch, func, choice)
+            made = table[choice](Kernel(sch, device, separate))
+            return _done(made if made is not None else sch.mod["main"], func, choice)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:
                 continue  # once more, with the outputs in loops of their own
@@ -75,8 +77,8 @@ def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
     return func.with_attr("dnnfusion.schedule", "none")
 
 
-def _done(sch: Any, func: Any, choice: str) -> Any:
-    out = on_stack(finish(sch.mod["main"]))
+def _done(made: Any, func: Any, choice: str) -> Any:
+    out = on_stack(finish(made))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

@@ -1,0 +1,421 @@
+"""Winograd convolutions: transforms in straight lines, products in register tiles.
+
+for g (groups of tiles) in parallel:
+  for channel block, tile: V[all points] = B^T d B
+  for panel (vectors of output channels), point, depth, register tile: M = sum_c V * U
+  ...                     and then for each tile of the panel: y = A^T M A; out = epilogue(y)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+from tvm.ir.expr import TensorLoad
+from tvm.s_tir import SBlock, SBlockRealize
+
+from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform
+from tvm_dnnfusion.schedules.cpu import nest
+from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
+from tvm_dnnfusion.schedules.cpu.conv import window_tiles
+from tvm_dnnfusion.schedules.cpu.maps import movement
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What the loops need: the transform, extents and the buffers of the stages."""
+
+    t: Transform
+    before: tuple[int, int, int]
+    in_size: tuple[int, int, int]
+    out_size: tuple[int, int, int]
+    batch: int
+    groups: int
+    slices: int
+    register_tiles: int
+    channel_blocks: int
+    rows: int
+    lanes: int
+    panels: int
+    vectors: int
+    taps: int
+    source: Any
+    weights: Any
+    result: Any
+
+    @property
+    def down(self) -> int:
+        return -(-self.out_size[1] // self.t.m)
+
+    @property
+    def across(self) -> int:
+        return -(-self.out_size[2] // self.t.m)
+
+    @property
+    def tiles(self) -> int:
+        return self.batch * self.down * self.across
+
+    @property
+    def points(self) -> int:
+        return self.t.alpha**2
+
+
+def winograd_block(k: Kernel) -> Any:
+    """The function with the loops of the stages data, prod and anchor written out."""
+    blocks = nest.blocks_of(k.sch.mod["main"].body)
+    anchor = blocks["anchor0"]
+    plan = _plan(k, blocks)
+    fused = [] if k.separate else [b for b in blocks.values() if _elementwise(b, plan.result)]
+    after = [n for n in k.names("mid", "out", "hold") if n not in {b.name_hint for b in fused}]
+    for name in k.names("pad", "pack"):
+        movement(k, name)
+    for name in k.names("pool"):
+        raise ScheduleFailed(name)
+    for name in after:
+        movement(k, name)
+    own = {"data0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
+    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, bool(after), k.device.cores))
+
+
+def _shape(buffer: Any) -> list[int]:
+    return [int(n) for n in buffer.ty.shape]
+
+
+def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
+    data, prod, anchor = blocks["data0"], blocks["prod0"], blocks["anchor0"]
+    v, result = data.writes[0].source, anchor.writes[0].source
+    source = next(r.source for r in data.reads if not r.source.same_as(v))
+    weights = next(
+        r.source
+        for r in prod.reads
+        if not r.source.same_as(v) and not r.source.same_as(prod.writes[0].source)
+    )
+    groups, _, slices, q, cb, rows, lanes = _shape(v)
+    panels, _, taps, _, _, vectors, _ = _shape(weights)
+    batch, _, *place, _ = _shape(result)
+    _, _, *extent, _ = _shape(source)
+    m, *before = (int(x) for x in k.sch.mod["main"].attrs["dnnfusion.winograd"])
+    return _Plan(
+        transform(m),
+        _three(before, 0),
+        _three(extent, 1),
+        _three(place, 1),
+        batch,
+        groups,
+        slices,
+        q,
+        cb,
+        rows,
+        lanes,
+        panels,
+        vectors,
+        taps,
+        source,
+        weights,
+        result,
+    )
+
+
+def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
+    depth, height, width = (*(fill,) * (3 - len(values)), *values)
+    return depth, height, width
+
+
+def _elementwise(block: Any, source: Any) -> bool:
+    """Whether a block writes one element from the anchor's element at the same place."""
+    name = block.name_hint.rstrip("0123456789")
+    if name not in ("out", "mid") or not isinstance(block.body, tirx.BufferStore):
+        return False
+    if _shape(block.writes[0].source) != _shape(source):
+        return False
+    axes = [iv.var for iv in block.iter_vars]
+    loads = nest.loads_of(block.body, source)
+    if not all(_is(i, a, n) for i, a, n in zip(block.body.indices, axes, _shape(source))):
+        return False
+    return bool(loads) and all(
+        _is(i, a, n) for x in loads for i, a, n in zip(x.indices, axes, _shape(source))
+    )
+
+
+def _is(index: Any, axis: Any, extent: int) -> bool:
+    return extent == 1 or (isinstance(index, tirx.Var) and index.same_as(axis))
+
+
+class _Loops:
+    """The nest of one kernel."""
+
+    def __init__(self, plan: _Plan, fused: list[Any], keep: bool, cores: int):
+        self.p, self.fused, self.keep = plan, fused, keep
+        p = plan
+        self.together = p.groups < 2 * cores
+        lead = (p.groups,) if self.together else (1,)
+        self.v = nest.buffer(
+            "data", (*lead, p.points, p.slices, p.register_tiles, p.channel_blocks, p.rows, p.lanes)
+        )
+        depth = p.out_size[0]
+        self.m = nest.buffer(
+            "prod", (p.points, depth, p.register_tiles, p.rows, p.vectors, p.lanes)
+        )
+        self.buffers = [self.v, self.m]
+
+    def body(self) -> Any:
+        """All loops."""
+        p = self.p
+        if not self.together:
+            return nest.loop(
+                "g",
+                p.groups,
+                lambda g: nest.sequence(
+                    nest.loop("c", p.channel_blocks, lambda c: self._data(g, nest.number(0), c)),
+                    nest.loop("k", p.panels, lambda k: self._panel(g, nest.number(0), k)),
+                ),
+                "parallel",
+            )
+        return nest.sequence(
+            nest.loop(
+                "gc",
+                p.groups * p.channel_blocks,
+                lambda i: self._data(i % p.groups, i % p.groups, i // p.groups),
+                "parallel",
+            ),
+            nest.loop(
+                "kg",
+                p.groups * p.panels,
+                lambda i: self._panel(i % p.groups, i % p.groups, i // p.groups),
+                "parallel",
+            ),
+        )
+
+    def _tile(self, g: Any, q: Any, r: Any) -> tuple[Any, Any, Any, Any]:
+        """Number, image, row and column of a tile."""
+        p = self.p
+        tile = (g * p.register_tiles + q) * p.rows + r
+        last = tirx.min(tile, nest.number(p.tiles - 1))
+        per_image = p.down * p.across
+        return tile, last // per_image, last % per_image // p.across, last % p.across
+
+    # V = B^T d B
+
+    def _data(self, g: Any, at: Any, c: Any) -> Any:
+        p = self.p
+        return nest.loops(
+            {"s": p.slices, "q": p.register_tiles, "r": p.rows},
+            lambda s, q, r: self._data_tile(g, at, c, s, q, r),
+        )
+
+    def _data_tile(self, g: Any, at: Any, c: Any, s: Any, q: Any, r: Any) -> Any:
+        p, a = self.p, self.p.t.alpha
+        _, n, th, tw = self._tile(g, q, r)
+        d, h, w = s - p.before[0], th * p.t.m - p.before[1], tw * p.t.m - p.before[2]
+        depth, height, width = p.in_size
+        whole = tirx.all(
+            d >= 0, d < depth, h >= 0, h + a <= height, w >= 0, w + a <= width
+        )
+        where = (at, s, q, c, r)
+
+        def element(i: int, j: int, lane: Any, guarded: bool) -> Any:
+            place = (d, h + i, w + j) if len(_shape(p.source)) == 6 else (h + i, w + j)
+            x = nest.load(p.source, n, c, *place, lane)
+            if not guarded:
+                return x
+            inside = tirx.all(
+                d >= 0, d < depth, h + i >= 0, h + i < height, w + j >= 0, w + j < width
+            )
+            return tirx.if_then_else(inside, x, tirx.const(0.0, "float32"))
+
+        fast = self._input_transform(where, lambda *x: element(*x, False))
+        slow = self._input_transform(where, lambda *x: element(*x, True))
+        return tirx.IfThenElse(whole, fast, slow)
+
+    def _input_transform(self, where: tuple[Any, ...], element: Any) -> Any:
+        p, a = self.p, self.p.t.alpha
+        code = nest.Straight("input", p.lanes)
+        half: list[list[Any]] = []
+        for j in range(a):
+            column = [code.let(element(i, j, code.lane)) for i in range(a)]
+            half.append([code.let(x) for x in rows_transform(p.t.inputs, column, code)])
+        at, s, q, c, r = where
+        for i in range(a):
+            row = rows_transform(p.t.inputs, [half[j][i] for j in range(a)], code)
+            for j, x in enumerate(row):
+                code.store(self.v, x, at, i * a + j, s, q, c, r)
+        return self._closed(code)
+
+    # M = sum V * U, y = A^T M A, epilogue
+
+    def _panel(self, g: Any, at: Any, k: Any) -> Any:
+        p = self.p
+        depth = p.out_size[0]
+        return nest.sequence(
+            nest.loops(
+                {"x": p.points, "d": depth, "q": p.register_tiles},
+                lambda x, d, q: self._register_tile(at, k, x, d, q),
+            ),
+            nest.loops(
+                {"d": depth, "q": p.register_tiles, "r": p.rows},
+                lambda d, q, r: self._out_tiles(g, k, d, q, r),
+            ),
+        )
+
+    def _register_tile(self, at: Any, k: Any, x: Any, d: Any, q: Any) -> Any:
+        p = self.p
+        code = nest.Straight("sum", p.lanes)
+        zero = tirx.const(0.0, "float32")
+        places = [(r, v) for r in range(p.rows) for v in range(p.vectors)]
+        totals = {place: code.let(zero) for place in places}
+
+        def multiply(tap: Any, c: Any, i: Any) -> Any:
+            step = nest.Straight("sum", p.lanes)
+            for r, v in places:
+                total = totals[r, v]
+                factor = nest.load(p.weights, k, x, tap, c, i, v, code.lane)
+                product = nest.load(self.v, at, x, d + tap, q, c, r, i) * factor
+                step.lane = code.lane
+                step.store(total.source, total + product)
+            return step.close()
+
+        code.add(nest.loops({"t": p.taps, "c": p.channel_blocks, "i": p.lanes}, multiply))
+        for r, v in places:
+            code.store(self.m, totals[r, v], x, d, q, r, v)
+        return self._closed(code)
+
+    def _closed(self, code: nest.Straight) -> Any:
+        self.buffers += code.registers
+        return code.close()
+
+    def _out_tiles(self, g: Any, k: Any, d: Any, q: Any, r: Any) -> Any:
+        p = self.p
+        tile, n, th, tw = self._tile(g, q, r)
+        done = nest.loop("v", p.vectors, lambda v: self._out_tile(k, d, q, r, v, n, th, tw))
+        if p.tiles == p.groups * p.register_tiles * p.rows:
+            return done
+        return tirx.IfThenElse(tile < p.tiles, done, None)
+
+    def _out_tile(
+        self, k: Any, d: Any, q: Any, r: Any, v: Any, n: Any, th: Any, tw: Any
+    ) -> Any:
+        p, m = self.p, self.p.t.m
+        h, w = th * m, tw * m
+
+        def line(a: Any, b: Any) -> Any:
+            place = (d, h + a, w + b) if len(_shape(p.result)) == 6 else (h + a, w + b)
+            block = k * p.vectors + v
+            return nest.loop(
+                "lane",
+                p.lanes,
+                lambda x: self._epilogue((n, block, *place, x), (a * m + b, d, q, r, v, x)),
+                "vector",
+            )
+
+        rest = (_rest(p.out_size[1], h, m), _rest(p.out_size[2], w, m))
+        return nest.sequence(
+            self._output_transform(d, q, r, v),
+            nest.loops({"a": rest[0], "b": rest[1]}, line),
+        )
+
+    def _output_transform(self, d: Any, q: Any, r: Any, v: Any) -> Any:
+        p, a = self.p, self.p.t.alpha
+        code = nest.Straight("output", p.lanes)
+        half: list[list[Any]] = []
+        for j in range(a):
+            column = [
+                code.let(nest.load(self.m, i * a + j, d, q, r, v, code.lane)) for i in range(a)
+            ]
+            half.append([code.let(x) for x in columns_transform(p.t.outputs, column, code)])
+        for i in range(p.t.m):
+            row = columns_transform(p.t.outputs, [half[j][i] for j in range(a)], code)
+            for j, x in enumerate(row):
+                code.store(self.m, x, i * p.t.m + j, d, q, r, v)
+        return self._closed(code)
+
+    def _epilogue(self, place: tuple[Any, ...], at: tuple[Any, ...]) -> Any:
+        y = nest.load(self.m, *at)
+        written = [nest.store(self.p.result, y, *place)] if self.keep or not self.fused else []
+        for block in self.fused:
+            written.append(_placed(block, self.p.result, y, place))
+        return nest.sequence(*written)
+
+
+def _rest(size: int, start: Any, m: int) -> Any:
+    """Outputs of a tile along an axis that exist."""
+    return m if size % m == 0 else tirx.min(nest.number(m), size - start)
+
+
+def _placed(block: Any, source: Any, value: Any, place: tuple[Any, ...]) -> Any:
+    """The block's statement at a place, with the anchor's element replaced by a value."""
+    axes = [(iv.var, i) for iv, i in zip(block.iter_vars, place)]
+
+    def variable(v: Any) -> Any:
+        return next((i for a, i in axes if v.same_as(a)), v)
+
+    def element(node: Any) -> Any:
+        return value if node.source.same_as(source) else node
+
+    body = tvm_ffi.structural_map(block.body, [(TensorLoad, element)])
+    return tvm_ffi.structural_map(body, [(tirx.Var, variable)])
+
+
+def rows_transform(matrix: Sequence[Row], x: list[Any], code: nest.Straight) -> list[Any]:
+    """matrix @ x, where rows for +p and -p share their even and odd parts.
+
+    [e, o] and [e, -o]: two parts, one sum and one difference instead of two full sums.
+    """
+    out: list[Any] = []
+    k = 0
+    while k < len(matrix):
+        row = matrix[k]
+        mirrored = k + 1 < len(matrix) and all(
+            b == (a if j % 2 == 0 else -a) for j, (a, b) in enumerate(zip(row, matrix[k + 1]))
+        )
+        if not mirrored:
+            out.append(nest.combination(_terms(row, x)))
+            k += 1
+            continue
+        even = code.let(nest.combination(_terms(row, x, 0)))
+        odd = code.let(nest.combination(_terms(row, x, 1)))
+        out += [even + odd, even - odd]
+        k += 2
+    return out
+
+
+def columns_transform(matrix: Sequence[Row], x: list[Any], code: nest.Straight) -> list[Any]:
+    """matrix @ x, where columns for +p and -p meet in their sum (even rows) or difference (odd)."""
+    pairs = range(1, len(x) - 1, 2)
+    sums = {j: code.let(x[j] + x[j + 1]) for j in pairs}
+    differences = {j: code.let(x[j] - x[j + 1]) for j in pairs}
+    out = []
+    for i, row in enumerate(matrix):
+        folded = sums if i % 2 == 0 else differences
+        terms = [(row[j], folded[j]) for j in pairs]
+        ends = [(row[j], x[j]) for j in (0, len(x) - 1) if row[j]]
+        out.append(nest.combination([*terms, *ends]))
+    return out
+
+
+def _terms(row: Row, x: list[Any], parity: int | None = None) -> list[tuple[Fraction, Any]]:
+    return [(c, v) for j, (c, v) in enumerate(zip(row, x)) if c and parity in (None, j % 2)]
+
+
+def _replaced(func: Any, own: set[str], loops: _Loops) -> Any:
+    """The function with the statements of these stages replaced by the loops."""
+    realize = func.body
+    root: SBlock = realize.block
+    statements = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
+    names = [set(nest.blocks_of(s)) for s in statements]
+    made = loops.body()
+    kept: list[Any] = []
+    for statement, inside in zip(statements, names):
+        if inside <= own:
+            if made is not None:
+                kept.append(made)
+                made = None
+            continue
+        kept.append(statement)
+    body = nest.sequence(*kept)
+    used = [b for b in root.alloc_buffers if nest.touches(body, b)]
+    block = SBlock([], [], [], "root", body, None, [*used, *loops.buffers])
+    return func.with_body(SBlockRealize([], True, block))
