@@ -79,10 +79,13 @@ def unfused(graph: Graph, feed: Mapping[str, Array]) -> list[Array]:
 
 
 def lowered(
-    graph: Graph, layouts: Mapping[str, Layout] | None = None, device: DeviceSpec = DEVICE
+    graph: Graph,
+    layouts: Mapping[str, Layout] | None = None,
+    device: DeviceSpec = DEVICE,
+    winograd: int = 0,
 ) -> Kernel:
     """The whole graph as one block, not scheduled."""
-    return lower_block("b000_test", graph.ops, graph, layouts or {}, device)
+    return lower_block("b000_test", graph.ops, graph, layouts or {}, device, winograd=winograd)
 
 
 def scheduled(kernel: Kernel, device: DeviceSpec = DEVICE) -> Any:

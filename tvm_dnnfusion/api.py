@@ -10,6 +10,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.devices.threads import ThreadReport, configure
@@ -107,6 +108,7 @@ def compile(
     measure: bool = False,
     plan: Plan | str | Path | None = None,
     threads: int | None = None,
+    winograd: int = MAX_TILE,
     progress: Progress | None = None,
 ) -> Compiled:
     """Fuse and build a model.
@@ -125,15 +127,17 @@ def compile(
     measure : whether to measure what the database does not hold.
     plan : a plan to apply instead of planning.
     threads : threads for measuring, and in force for running afterwards; default: a sensible count.
+    winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
     progress : called with the name of each step before it begins.
 
     Raises
     ------
     InputError for a model that cannot be read or imported, PlanError for a plan of another model,
     DeviceError for an unknown device or target, PlannerError for an unknown planner, TypeError for
-    a planner, device or rewrite of another kind: the last three before the model is read.
+    a planner, device or rewrite of another kind, ValueError for a `winograd` that there is not: the
+    last four before the model is read.
     """
-    check_choices(planner, device, rewrite)
+    check_choices(planner, device, rewrite, winograd)
     say = progress or (lambda step: None)
     chosen = device_for(target, device)
     report = configure(threads)
@@ -141,7 +145,8 @@ def compile(
     original = load(model, shapes, params=params)
     measurer = block_measurer(chosen, report.count) if measure else None
     cost = cost_for(profile, chosen, measurer)
-    options = Options(planner, rewrite_options(rewrite), chosen, cost, load_plan(plan))
+    rewriting = rewrite_options(rewrite)
+    options = Options(planner, rewriting, chosen, cost, load_plan(plan), winograd=winograd)
     fused = fuse(original, options, progress)
     built_for = target if target is not None else target_dict(chosen)
     made = built_for if isinstance(built_for, tvm.target.Target) else tvm.target.Target(built_for)

@@ -15,6 +15,8 @@ import tvm
 from tvm import relax
 
 from tvm_dnnfusion.codegen.lower import Lowered, lower
+from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
+from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.database import DatabaseCost, Measure
 from tvm_dnnfusion.cost.protocol import Cost
@@ -43,7 +45,8 @@ class Options:
 
     `planner` is a name ("dnnfusion", "tvm", "none") or an object with `plan(ecg, device, cost)`;
     `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost`
-    answers for the yellow cells of table 3.
+    answers for the yellow cells of table 3. `winograd` is the largest m of Winograd's F(m, 3) that
+    3x3 convolutions may take: 6, 4, 2, or 0 for none (docs/winograd.md).
     """
 
     planner: Any = "dnnfusion"
@@ -52,6 +55,7 @@ class Options:
     cost: Cost | None = None
     plan: Plan | None = None
     function: str = "main"
+    winograd: int = MAX_TILE
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,19 @@ class Fused:
     plan: Plan
     lowered: Lowered
     device: DeviceSpec
+    winograd: int = MAX_TILE
 
 
-def check_choices(planner: Any = "dnnfusion", device: Any = None, rewrite: Any = True) -> None:
+def check_choices(
+    planner: Any = "dnnfusion", device: Any = None, rewrite: Any = True, winograd: Any = MAX_TILE
+) -> None:
     """Refuse choices that no step can use, before any work is done.
 
-    Raises PlannerError or DeviceError for unknown names, TypeError for values of another kind.
+    Raises PlannerError or DeviceError for unknown names, TypeError for values of another kind,
+    ValueError for a `winograd` that there is not.
     """
+    if winograd not in (0, *SIZES):
+        raise ValueError(f"winograd is {winograd!r}; give 0 (none) or the largest of {SIZES}")
     if isinstance(planner, str):
         get_planner(planner)
     elif isinstance(planner, type) or not callable(getattr(planner, "plan", None)):
@@ -145,14 +155,16 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     trace.step("plan", lambda: f"{len(plan.blocks)} blocks by {plan.planner} for {device.name}")
     trace.plan(plan)
     say("lower")
-    lowered = lower(imported, graph, plan, device)
+    lowered = lower(imported, graph, plan, device, options.winograd)
     trace.step("lower", lambda: f"{len(set(lowered.kernel_of.values()))} different kernels")
     trace.module("lower", lowered.module)
     say("schedule")
     module = schedule_module(lowered.module, device)
     trace.step("schedule", lambda: "done")
     trace.module("schedule", module)
-    return Fused(module, imported, imported.graph, graph, rewriting, plan, lowered, device)
+    return Fused(
+        module, imported, imported.graph, graph, rewriting, plan, lowered, device, options.winograd
+    )
 
 
 def _rewritten(

@@ -32,6 +32,7 @@ class Build:
     database: Path | None = None
     measure: bool = False
     threads: int | None = None
+    winograd: int = 6
 
     @property
     def planned(self) -> bool:
@@ -74,6 +75,7 @@ class Build:
                 measure=self.measure,
                 plan=plan,
                 threads=self.threads,
+                winograd=self.winograd,
                 progress=phases,
             )
         except PlanError as error:

@@ -110,6 +110,13 @@ def building(command: F) -> F:
             "the figures there.",
         ),
         threads,
+        click.option(
+            "--winograd",
+            type=click.Choice(["0", "2", "4", "6"]),
+            default="6",
+            show_default=True,
+            help="Largest m of Winograd's F(m, 3) for 3x3 convolutions; 0 forbids it.",
+        ),
     )
 
     @functools.wraps(command)
@@ -128,7 +135,9 @@ def building(command: F) -> F:
             "measure",
             "threads",
         )
-        return command(*args, build=Build(**{n: kwargs.pop(n) for n in names}), **kwargs)
+        winograd = int(kwargs.pop("winograd"))
+        build = Build(**{n: kwargs.pop(n) for n in names}, winograd=winograd)
+        return command(*args, build=build, **kwargs)
 
     out: Any = wrapped
     for flag in reversed(flags):

@@ -150,7 +150,7 @@ def bisect_compiled(compiled: Compiled, request: Request) -> Bisection:
         return dict(zip(graph.outputs, outputs.values(), strict=True))
 
     def fused() -> dict[str, Any]:
-        lowered = lower(imported, graph, compiled.plan, compiled.device)
+        lowered = lower(imported, graph, compiled.plan, compiled.device, compiled.fused.winograd)
         return tensors(schedule_module(lowered.module, compiled.device))
 
     return bisect(

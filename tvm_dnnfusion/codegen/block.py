@@ -30,6 +30,7 @@ from tvm_dnnfusion.codegen.inplace import Slot, write_into
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
+from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.planners.places import home
@@ -87,6 +88,7 @@ def lower_block(
     layouts: Mapping[str, Layout],
     device: DeviceSpec,
     places: Mapping[str, Place] = MappingProxyType({}),
+    winograd: int = MAX_TILE,
 ) -> Kernel:
     """The kernel of a block.
 
@@ -95,6 +97,7 @@ def lower_block(
     ops : the block's ops in topological order, none of them a barrier.
     layouts : how tensors lie in memory, for those that are not row-major.
     places : where they lie, for those that are part of another one, in one layout with it.
+    winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
 
     Raises
     ------
@@ -103,7 +106,7 @@ def lower_block(
     missing = [op.kind for op in ops if op.kind not in KINDS]
     if missing:
         raise NotLowerable(f"no template for {', '.join(missing)}")
-    stages = Stages(device, tail=_pool_tail(ops))
+    stages = Stages(device, tail=_pool_tail(ops), winograd=winograd)
     lowering = _Lowering(ops, graph, layouts, stages, places)
     for op in ops:
         lowering.op(op)

@@ -17,6 +17,8 @@ from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.tiles import conv_tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.codegen.window import bordered
+from tvm_dnnfusion.codegen.winograd import winograd
+from tvm_dnnfusion.codegen.winograd_choice import choose
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 
@@ -27,6 +29,10 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
     data = graph.constants.get(op.inputs[1])
     if sizes.depthwise:
         return _depthwise(sizes, x, weight, data, stages)
+    tiling = choose(sizes, stages.device, stages.winograd) if x.dtype == "float32" else None
+    if tiling is not None and data is not None:
+        stages.anchor("winograd")
+        return winograd(sizes, x, data, tiling, stages)
     stages.anchor("conv")
     return regular(sizes, x, weight, data, stages)
 

@@ -21,6 +21,7 @@ from tvm_dnnfusion.codegen.layouts import assign_layouts
 from tvm_dnnfusion.codegen.movement import VIEWS
 from tvm_dnnfusion.codegen.plain import lower_plain
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
+from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.frontend.relax import Imported
@@ -46,15 +47,18 @@ class Lowered:
     places: Mapping[str, Place] = field(default_factory=dict)
 
 
-def lower(imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec) -> Lowered:
+def lower(
+    imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec, winograd: int = MAX_TILE
+) -> Lowered:
     """Lower every block of a plan.
 
     Parameters
     ----------
     imported : the bridge of the function, for barriers, parameters and the result's structure.
     graph : the (rewritten) graph that the plan is of.
+    winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
     """
-    lowering = _Lowering(graph, plan, device)
+    lowering = _Lowering(graph, plan, device, winograd)
     kernels = lowering.kernels()
     writer = FunctionWriter(imported, graph)
     emitter = _Emitter(writer, graph, frozenset(p.buffer for p in lowering.places.values()))
@@ -83,6 +87,7 @@ class _Lowering:
     graph: Graph
     plan: Plan
     device: DeviceSpec
+    winograd: int
     kinds: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     plain: dict[str, None] = field(default_factory=dict)
@@ -158,7 +163,9 @@ class _Lowering:
     ) -> Kernel | None:
         if self.kinds.get(block.name) != "plain":
             try:
-                kernel = lower_block(block.name, ops, self.graph, layouts, self.device, self.places)
+                kernel = lower_block(
+                    block.name, ops, self.graph, layouts, self.device, self.places, self.winograd
+                )
                 self.kinds[block.name] = kernel.kind
                 return kernel
             except NotLowerable as error:

@@ -54,15 +54,20 @@ def _after_convolution(
 
     `mid` holds the fold's identity where a window leaves the image, so the taps have no branch.
     """
-    if stages.kind not in ("conv", "dwconv"):
+    if stages.kind not in ("conv", "dwconv", "winograd"):
         raise NotLowerable(f"{op.kind} after {stages.kind}")
     before, size = window_domain(op, x.shape[2:])
     size = (*size[:-1], max(size[-1], stages.width))
     identity = 0.0 if average else float("-inf")
     whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), identity)
     layout = _layout(x)
-    mid = stages.hold(whole, "mid", layout)
-    stages.kind = "convpool"
+    if stages.kind != "winograd":
+        mid = stages.hold(whole, "mid", layout)
+        stages.kind = "convpool"
+    elif x.resident and whole.shape == x.shape:
+        mid = x
+    else:
+        mid = stages.hold(whole, "mid", layout)
     stride, dilation = op.ints("strides"), op.ints("dilation")
 
     def expr(body: Body, i: Index) -> Any:

@@ -69,6 +69,10 @@ class Tiling:
         """Depth slices of the input under the outputs."""
         return self.depth + self.taps - 1
 
+    def shared(self, cores: int) -> bool:
+        """Whether the cores share the groups: too few to give each core its own."""
+        return self.groups < 2 * cores
+
     @property
     def data_shape(self) -> Dims:
         """V: [group, point, slice, register tile, channel block, row, channel]."""
@@ -91,9 +95,7 @@ class Tiling:
         return (panels, self.points, self.taps, *tail)
 
 
-def winograd(
-    sizes: ConvShape, x: Value, data: np.ndarray, tiling: Tiling, stages: Stages
-) -> Value:
+def winograd(sizes: ConvShape, x: Value, data: np.ndarray, tiling: Tiling, stages: Stages) -> Value:
     """The convolution as the stages data, prod and anchor."""
     t = transform(tiling.m)
     source = _blocked(x, tiling, stages)

@@ -13,7 +13,7 @@ With finite points p_0 .. p_{a-2} and infinity as the last, the transposed Toom-
 (Winograd 1980; Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016). Points
 come as 0 and pairs +-p, so that the rows of B^T for +p and -p are sum and difference of the same
 even and odd parts; that halves the transforms' work. Powers of two keep the products exact.
-Rounding errors grow with m: F(2, 3) and F(4, 3) multiply by numbers up to 5 and 8, F(6, 3) up to 32.
+Rounding errors grow with m: F(2, 3) only adds, F(4, 3) multiplies by up to 8, F(6, 3) by up to 32.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.passes import attrs
 from tvm_dnnfusion.pipeline import Options, check_choices, cost_for, device_for, fuse
@@ -34,6 +35,7 @@ class DNNFusionPass:
     profile : a profile database, or its path, that answers for the yellow cells; None: estimates.
     plan : a plan to apply instead of planning: a Plan, its JSON text, or the path of its file.
     function : the Relax function.
+    winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
 
     The resulting module carries the plan and the rewriting report as the attributes
     "dnnfusion.plan" and "dnnfusion.rewrite". An IRModule goes in and a new one comes out; functions
@@ -41,7 +43,8 @@ class DNNFusionPass:
 
     Raises
     ------
-    PlannerError, DeviceError or TypeError, when the pass is made, for choices that do not exist.
+    PlannerError, DeviceError, TypeError or ValueError, when the pass is made, for choices that do
+    not exist.
     """
 
     def __init__(
@@ -52,8 +55,10 @@ class DNNFusionPass:
         profile: ProfileDB | str | Path | None = None,
         plan: Plan | str | Path | None = None,
         function: str = "main",
+        winograd: int = MAX_TILE,
     ):
-        check_choices(planner, device, rewrite)
+        check_choices(planner, device, rewrite, winograd)
+        self.winograd = winograd
         self.planner, self.device, self.profile, self.function = planner, device, profile, function
         self.rewriting = rewrite_options(rewrite)
         self.given = load_plan(plan)
@@ -68,6 +73,7 @@ class DNNFusionPass:
             cost_for(self.profile, device),
             self.given,
             self.function,
+            self.winograd,
         )
         fused = fuse(mod, options)
         out = fused.module.with_attr(attrs.PLAN, plan_to_json(fused.plan))

@@ -66,9 +66,7 @@ def load(source: Any, *index: Any) -> Any:
 
 def store(target: Any, value: Any, *index: Any) -> Any:
     """A store of one element."""
-    return tirx.BufferStore(
-        target, value, [number(i) if isinstance(i, int) else i for i in index]
-    )
+    return tirx.BufferStore(target, value, [number(i) if isinstance(i, int) else i for i in index])
 
 
 class Straight:

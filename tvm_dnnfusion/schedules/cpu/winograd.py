@@ -20,9 +20,9 @@ from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform
 from tvm_dnnfusion.schedules.cpu import nest
-from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
-from tvm_dnnfusion.schedules.cpu.conv import window_tiles
+from tvm_dnnfusion.schedules.cpu.common import Kernel
 from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,26 @@ def winograd_block(k: Kernel) -> Any:
     anchor = blocks["anchor0"]
     plan = _plan(k, blocks)
     fused = [] if k.separate else [b for b in blocks.values() if _elementwise(b, plan.result)]
-    after = [n for n in k.names("mid", "out", "hold") if n not in {b.name_hint for b in fused}]
-    for name in k.names("pad", "pack"):
-        movement(k, name)
-    for name in k.names("pool"):
-        raise ScheduleFailed(name)
-    for name in after:
-        movement(k, name)
     own = {"data0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
-    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, bool(after), k.device.cores))
+    keep = any(_reads(b, plan.result) for n, b in blocks.items() if n not in own and n != "root")
+    _others(k, blocks, own)
+    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, keep, k.device.cores))
+
+
+def _others(k: Kernel, blocks: dict[str, Any], own: set[str]) -> None:
+    """Schedule the stages before and after: a pooling with its outputs, the rest by itself."""
+    outs: list[str] = []
+    for pool in k.names("pool"):
+        made = blocks[pool].writes[0].source
+        outs = [n for n in k.names("out") if n not in own and _reads(blocks[n], made)]
+        window_tiles(k, pool, outs)
+    for name in k.names("pad", "pack", "mid", "out", "hold"):
+        if name not in own and name not in outs:
+            movement(k, name)
+
+
+def _reads(block: Any, source: Any) -> bool:
+    return bool(nest.loads_of(block.body, source))
 
 
 def _shape(buffer: Any) -> list[int]:
@@ -151,7 +162,7 @@ class _Loops:
     def __init__(self, plan: _Plan, fused: list[Any], keep: bool, cores: int):
         self.p, self.fused, self.keep = plan, fused, keep
         p = plan
-        self.together = p.groups < 2 * cores
+        self.together = p.groups < 2 * cores  # as Tiling.shared has it
         lead = (p.groups,) if self.together else (1,)
         self.v = nest.buffer(
             "data", (*lead, p.points, p.slices, p.register_tiles, p.channel_blocks, p.rows, p.lanes)
@@ -194,7 +205,7 @@ class _Loops:
         """Number, image, row and column of a tile."""
         p = self.p
         tile = (g * p.register_tiles + q) * p.rows + r
-        last = tirx.min(tile, nest.number(p.tiles - 1))
+        last: Any = tirx.min(tile, nest.number(p.tiles - 1))
         per_image = p.down * p.across
         return tile, last // per_image, last % per_image // p.across, last % p.across
 
@@ -212,9 +223,7 @@ class _Loops:
         _, n, th, tw = self._tile(g, q, r)
         d, h, w = s - p.before[0], th * p.t.m - p.before[1], tw * p.t.m - p.before[2]
         depth, height, width = p.in_size
-        whole = tirx.all(
-            d >= 0, d < depth, h >= 0, h + a <= height, w >= 0, w + a <= width
-        )
+        whole = tirx.all(d >= 0, d < depth, h >= 0, h + a <= height, w >= 0, w + a <= width)
         where = (at, s, q, c, r)
 
         def element(i: int, j: int, lane: Any, guarded: bool) -> Any:
@@ -227,8 +236,8 @@ class _Loops:
             )
             return tirx.if_then_else(inside, x, tirx.const(0.0, "float32"))
 
-        fast = self._input_transform(where, lambda *x: element(*x, False))
-        slow = self._input_transform(where, lambda *x: element(*x, True))
+        fast = self._input_transform(where, lambda i, j, lane: element(i, j, lane, False))
+        slow = self._input_transform(where, lambda i, j, lane: element(i, j, lane, True))
         return tirx.IfThenElse(whole, fast, slow)
 
     def _input_transform(self, where: tuple[Any, ...], element: Any) -> Any:
@@ -295,9 +304,7 @@ class _Loops:
             return done
         return tirx.IfThenElse(tile < p.tiles, done, None)
 
-    def _out_tile(
-        self, k: Any, d: Any, q: Any, r: Any, v: Any, n: Any, th: Any, tw: Any
-    ) -> Any:
+    def _out_tile(self, k: Any, d: Any, q: Any, r: Any, v: Any, n: Any, th: Any, tw: Any) -> Any:
         p, m = self.p, self.p.t.m
         h, w = th * m, tw * m
 

@@ -1,0 +1,153 @@
+"""Which convolutions become Winograd's, with which F(m, 3) and in which groups of tiles.
+
+A model of one core's cycles, in vector operations. With T tiles in G groups, a = m + 2:
+
+    direct     places * taps * 9 * C * K / lanes
+    products   T * a^2 * taps * C * K / lanes
+    transforms T * (slices * C * in(m) + depth * K * out(m)) / lanes
+    weights    a^2 * taps * C * K * 4 bytes: once from memory, and again from L3 for every group
+    data       once more from L3 for every panel of output channels, where a group outgrows L2
+
+Numbers in the table were measured on a Zen 4 core with AVX-512; they are ratios to one vector FMA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tvm_dnnfusion.codegen.conv_shape import ConvShape
+from tvm_dnnfusion.codegen.tiles import tile_limit, vectors_of
+from tvm_dnnfusion.codegen.winograd import Tiling
+from tvm_dnnfusion.codegen.winograd_matrices import SIZES
+from tvm_dnnfusion.cost.analytic import DEFAULT_BANDWIDTH_GBS, DEFAULT_GHZ
+from tvm_dnnfusion.devices.spec import DeviceSpec
+
+MAX_TILE = max(SIZES)
+"""Largest m that is taken unless the user says otherwise."""
+
+ERROR_BOUND = {2: 1e-6, 4: 4e-6, 6: 1e-5}
+"""Largest error of an element against float64 in units of sqrt(terms) * rms(output), which are
+those of the tolerance (`runtime/tolerance.py`, 1e-5). Held by the tests; measured figures stand in
+docs/winograd.md."""
+
+_TRANSFORM = {2: (50.0, 35.0), 4: (200.0, 150.0), 6: (550.0, 420.0)}
+"""Cycles of B^T d B, and of A^T M A with its store, per tile and vector of channels."""
+
+_DIRECT_SHARE = 0.93
+"""Part of the FMA peak that the register tiles of direct convolutions reach."""
+
+_TILE_LOSS = 1.5
+"""Cycles that a step of a register tile takes beside its multiply-adds, one per cycle: 7 rows of
+two vectors reach 0.90 of the peak, 4 rows 0.84."""
+
+_L3_BYTES_PER_CYCLE = 8.0
+"""What one core reads from L3, not hidden behind the products: 14 MB more took 0.5 ms longer."""
+
+_SHARE_OF_L2 = 0.6
+"""Part of L2 that a group's data may fill: weights and products pass through the rest."""
+
+_LAUNCH_CYCLES = 8000.0
+"""A parallel region: 2 us, as in the analytic cost."""
+
+_WORTH = 0.9
+"""The direct template is kept unless the model promises this part of its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A tiling and the cycles per core that the model expects, beside the direct template's."""
+
+    tiling: Tiling
+    cycles: float
+    direct: float
+
+
+def choose(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Tiling | None:
+    """The best F(m, 3) with m <= limit for a convolution; None where direct is better."""
+    found = min(candidates(sizes, device, limit), key=lambda c: c.cycles, default=None)
+    return found.tiling if found is not None and found.cycles < _WORTH * found.direct else None
+
+
+def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Iterator[Choice]:
+    """Every tiling that is possible, with its cost."""
+    if not possible(sizes, device):
+        return
+    direct = _direct(sizes, device)
+    for m in SIZES:
+        if m <= limit:
+            for tiling in _tilings(sizes, device, m):
+                yield Choice(tiling, _cycles(sizes, tiling, device), direct)
+
+
+def possible(sizes: ConvShape, device: DeviceSpec) -> bool:
+    """3x3 windows (after a depth of any taps) of stride and dilation 1, whole vectors of channels.
+
+    Thinner inputs would multiply mostly zeros: they stay with the direct template.
+    """
+    lanes = device.lanes("float32")
+    one = (1,) * len(sizes.kernel)
+    return (
+        len(sizes.kernel) in (2, 3)
+        and sizes.kernel[-2:] == (3, 3)
+        and sizes.stride == one
+        and sizes.dilation == one
+        and sizes.groups == 1
+        and sizes.channels >= lanes
+        and sizes.out_channels >= lanes
+    )
+
+
+def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
+    """Register tiles of 4 to 8 rows, and groups from all tiles down to a few register tiles."""
+    lanes = device.lanes("float32")
+    down, across = (-(-n // m) for n in sizes.out_size[-2:])
+    depth, taps = (sizes.out_size[0], sizes.kernel[0]) if len(sizes.kernel) == 3 else (1, 1)
+    blocks = -(-sizes.out_channels // lanes)
+    vectors = vectors_of(blocks)
+    tiles = sizes.batch * down * across
+    for rows in range(1, min(8, tile_limit(device, vectors)) + 1):
+        if rows < 4 and tiles > rows:
+            continue
+        whole = -(-tiles // rows)
+        for parts in sorted({-(-whole // n) for n in range(1, whole + 1)}):
+            yield Tiling(
+                m, sizes.batch, depth, taps, down, across, rows, parts * rows, vectors,
+                -(-sizes.channels // lanes), blocks, lanes,
+            )  # fmt: skip
+
+
+def _direct(sizes: ConvShape, device: DeviceSpec) -> float:
+    places = sizes.batch
+    for n in sizes.out_size:
+        places *= n
+    taps = 9 * (sizes.kernel[0] if len(sizes.kernel) == 3 else 1)
+    lanes = device.lanes("float32")
+    blocks = -(-sizes.out_channels // lanes)
+    return places * taps * sizes.channels * blocks / _DIRECT_SHARE / device.cores
+
+
+def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
+    """Cycles of one core for the whole kernel, the cores working side by side."""
+    channels = t.channel_blocks * t.lanes
+    panels = t.out_blocks // t.vectors
+    together = t.shared(device.cores)
+    units = t.groups * panels if together else t.groups
+    idle = -(-units // device.cores) * device.cores / units
+    tiles = t.groups * t.group
+    step = t.rows * t.vectors
+    products = tiles * t.depth * t.points * t.taps * channels * t.out_blocks
+    products *= (step + _TILE_LOSS) / step * max(1.0, 4 / step)  # a multiply-add takes four cycles
+    into, out = _TRANSFORM[t.m]
+    transforms = t.tiles * (t.slices * t.channel_blocks * into + t.depth * t.out_blocks * out)
+    ghz = device.peak_gflops / (2 * t.lanes * device.cores) or DEFAULT_GHZ
+    memory = (device.bandwidth_gbs or DEFAULT_BANDWIDTH_GBS) / ghz  # bytes per cycle, all cores
+    weights = 4.0 * t.points * t.taps * channels * t.out_blocks * t.lanes
+    data = 4.0 * t.points * t.group * channels * t.slices
+    traffic = weights * (t.groups - 1) / device.cores / _L3_BYTES_PER_CYCLE
+    if data > device.l2_bytes * _SHARE_OF_L2:
+        fits = data * (t.groups if together else device.cores) < device.l3_bytes / 2
+        speed = _L3_BYTES_PER_CYCLE * device.cores if fits else memory
+        traffic += t.groups * data * panels / speed
+    core = (products + transforms) * idle / device.cores
+    return core + traffic + weights / memory + _LAUNCH_CYCLES * together
