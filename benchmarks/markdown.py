@@ -9,6 +9,9 @@ from benchmarks.tables import OURS, Report, Result, geometric_mean
 BUSY = 0.5
 """Load average before the run above which the table says that the machine was not idle."""
 
+ROUGH = 1e-3
+"""Deviation above which a time is named as that of a less exact runtime."""
+
 HEADINGS = {
     "dnnfusion": "this library",
     "ort": "ONNX Runtime",
@@ -159,10 +162,17 @@ def _notes(report: Report) -> Sequence[str]:
     fewer = [f"{r.model}/{r.peer} {r.timing.rounds}" for r in _fewer(report) if r.timing]
     if fewer:
         notes.append(f"\\* fewer rounds, to bound the time: {', '.join(fewer)}.")
+    rough = [f"{r.model}/{r.peer} {r.difference:.1g}" for r in report.results if _is_rough(r)]
+    if rough:
+        notes.append(f"Further than {ROUGH:g} from ONNX Runtime's outputs: {', '.join(rough)}.")
     failed = [f"- {r.model}, {r.peer}: {r.problem}" for r in report.results if r.problem]
     if failed:
         notes.append("Without a time:\n\n" + "\n".join(failed))
     return notes
+
+
+def _is_rough(result: Result) -> bool:
+    return result.timing is not None and result.difference > ROUGH
 
 
 def _fewer(report: Report) -> list[Result]:

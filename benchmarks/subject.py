@@ -27,6 +27,10 @@ MAX_DIFFERENCE = 1e-3
 
 Float32 sums of some thousand products differ by 1e-5 to 1e-4 with the order of addition."""
 
+RIVAL_DIFFERENCE = 1e-2
+"""The same for other people's runtimes: MNN's Winograd convolutions are off by some thousandths in
+deep networks. To leave them out would flatter us; the table names them."""
+
 SWAPPED_ROWS = 0.1
 """Share of rows that may deviate where rows are ranked by score: rounding swaps near ties."""
 
@@ -60,7 +64,7 @@ def run_model(name: str, options: argparse.Namespace, peak_gflops: float = 0.0) 
         expected = found if peer == "ort" else expected
         gap = difference(found, expected, ranked) if expected is not None else 0.0
         row = Result(name, peer, None, gap, seconds, session.flops, error=_error(found, exact))
-        if not gap <= MAX_DIFFERENCE:
+        if not gap <= (RIVAL_DIFFERENCE if peer in OTHERS else MAX_DIFFERENCE):
             problem = f"outputs deviate from ONNX Runtime's by {gap:.2g}"
             results.append(replace(row, problem=problem))
             continue

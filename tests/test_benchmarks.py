@@ -270,6 +270,15 @@ def test_a_wrong_peer_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert bad.timing is None and "deviate" in bad.problem
 
 
+def test_a_rival_may_be_less_exact_and_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(subject.OTHERS, "mnn", _spoilt(lambda outs: [o * 1.004 for o in outs]))
+    ort, mnn = subject.run_model("attention", _options("mnn,ort"))
+    assert mnn.timing is not None and mnn.problem == ""
+    assert "attention/mnn 0.004" in markdown.to_markdown(_report(ort, mnn))
+    monkeypatch.setitem(subject.OTHERS, "mnn", _spoilt(lambda outs: [o * 1.02 for o in outs]))
+    assert subject.run_model("attention", _options("mnn,ort"))[1].timing is None
+
+
 def test_a_failing_peer_is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> Session:
         raise RuntimeError("no such instruction")
