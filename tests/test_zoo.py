@@ -130,3 +130,28 @@ def test_an_exported_network_gives_what_torch_gives() -> None:
         expected = net(x).numpy()
     assert found.shape == (1, 5)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_figures_count_nodes_parameters_and_flops() -> None:
+    from benchmarks.built import Net
+    from benchmarks.zoo.figures import figures
+
+    net = Net("two")
+    y = net.conv(net.input("x", (1, 4, 8, 8)), (4, 6), "conv", strides=[2, 2], group=2)
+    flat = net.node("Flatten", [y], "flat")
+    net.output(net.linear(flat, (96, 5), "fc"), (1, 5))
+    found = figures(net.build())
+    assert found.nodes == 4
+    assert found.parameters == 6 * 2 * 9 + 6 + 96 * 5 + 5
+    assert found.flops == 2 * (6 * 16) * (2 * 9) + 2 * 96 * 5
+
+
+def test_the_table_has_a_row_per_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.zoo.figures import table
+
+    monkeypatch.setenv("DNNFUSION_ZOO", str(tmp_path))
+    rows = table().splitlines()[2:]
+    assert [row.split(" | ")[0].removeprefix("| ") for row in rows] == [
+        entry.title for entry in ZOO.values()
+    ]
+    assert "| VGG-16 |  | 51 |  | 138 |  | 31 |  |" in rows

@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 
-from benchmarks.zoo import store
+from benchmarks.zoo import figures, store
 from benchmarks.zoo.catalog import ZOO
 
 
@@ -23,12 +23,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--list", action="store_true", help="name, state and size of each")
     parser.add_argument("--again", action="store_true", help="build also what is there")
+    parser.add_argument("--table", action="store_true", help="figures beside the paper's, all")
     options = parser.parse_args(arguments)
     if unknown := [name for name in options.names if name not in ZOO]:
         parser.error(f"no model {', '.join(unknown)}; there are {', '.join(ZOO)}")
     names = options.names or list(ZOO)
     if options.list:
         print("\n".join(map(_state, names)))
+        return 0
+    if options.table:
+        print(figures.table())
         return 0
     wanted = [name for name in names if options.again or not store.path(name).is_file()]
     print(f"{store.folder()}: {len(names) - len(wanted)} there, {len(wanted)} to build")
