@@ -36,6 +36,7 @@ from tvm_dnnfusion.report.stats import Stats, statistics
 from tvm_dnnfusion.report.summary import summarise
 from tvm_dnnfusion.rewrite import RewriteOptions
 from tvm_dnnfusion.rewrite.report import RewriteReport
+from tvm_dnnfusion.runtime.memory import Memory, memory_of
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,11 @@ class Compiled:
         baseline = make_plan(source, planner="tvm", device=self.device)
         after = summarise(extend(self.graph), self.source_graph)
         return statistics(summarise(source), after, self.plan, baseline)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes of weights, activations, results and workspace."""
+        return memory_of(self.module)
 
     def explain(self, a: str, b: str) -> Explanation:
         """Why two layers (by origin or op name) share a kernel, or why they do not."""

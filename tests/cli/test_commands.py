@@ -52,6 +52,8 @@ def test_inspect_after_rewriting_reads_the_rewritten_graph(call, model):
 def test_optimize_writes_everything(optimized):
     assert names(optimized) == FILES
     stats = json.loads((optimized / "stats.json").read_text())
+    held = stats["memory"]
+    assert held.pop("total") == sum(held.values()) > held["weights"] > 0
     kernels = stats["stats"]["kernels"]
     assert kernels["after"] < kernels["fuseops"] < kernels["before"]
     sizes = stats["stats"]["intermediate_bytes"]

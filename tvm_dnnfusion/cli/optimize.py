@@ -19,7 +19,7 @@ from tvm_dnnfusion.cli.subject import Inputs, filling
 from tvm_dnnfusion.cli.verification import Request, require, verification_table, verify_all
 from tvm_dnnfusion.report import bundle
 from tvm_dnnfusion.report.data import ReportData
-from tvm_dnnfusion.report.format import names_text
+from tvm_dnnfusion.report.format import bytes_text, names_text
 from tvm_dnnfusion.report.table import TableData, stats_table, table
 
 if TYPE_CHECKING:
@@ -118,6 +118,7 @@ def command(
             "output": str(folder),
             "files": files,
             "stats": compiled.stats.to_dict(),
+            "memory": compiled.memory.to_dict(),
             "rewriting": compiled.rewrite_report.to_dict() if compiled.rewrite_report else None,
             "verification": bundle.verification_data(results),
             "kernels": bundle.kernel_data(kernels),
@@ -192,6 +193,7 @@ def _write(
     statistics = {
         "model": model,
         "stats": compiled.stats.to_dict(),
+        "memory": compiled.memory.to_dict(),
         "rewriting": compiled.rewrite_report.to_dict() if compiled.rewrite_report else None,
         "verification": bundle.verification_data(results),
         "kernels": bundle.kernel_data(kernels),
@@ -245,6 +247,9 @@ def _parts(
 ) -> list[TableData | str]:
     """The result for people: the table, what was rewritten, what was verified, what takes long."""
     parts: list[TableData | str] = [stats_table(compiled.stats)]
+    held = compiled.memory.to_dict()
+    sizes = ", ".join(f"{name} {bytes_text(size)}" for name, size in held.items())
+    parts.append(f"Memory while running: {sizes}")
     report = compiled.rewrite_report
     if report is not None and any(report.counts.values()):
         fired = sorted(((n, c) for n, c in report.counts.items() if c), key=lambda i: (-i[1], i[0]))

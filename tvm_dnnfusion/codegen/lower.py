@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import tvm
 import tvm_ffi
 from tvm import relax
@@ -185,13 +186,14 @@ class _Lowering:
 
 @dataclass
 class _Emitter:
-    """Calls kernels from the Relax function; equal kernels are one function."""
+    """Calls kernels from the Relax function; equal kernels and equal weights are held once."""
 
     writer: FunctionWriter
     graph: Graph
     buffers: frozenset[str]
     started: dict[str, None] = field(default_factory=dict)
     seen: dict[int, list[tuple[Any, str]]] = field(default_factory=dict)
+    packed: dict[tuple[Any, str], list[tuple[np.ndarray, Any]]] = field(default_factory=dict)
     kernel_of: dict[str, str] = field(default_factory=dict)
 
     def kernel(self, kernel: Kernel) -> None:
@@ -221,7 +223,13 @@ class _Emitter:
     def _argument(self, source: str | Packed) -> Any:
         if isinstance(source, str):
             return self.writer.value(source)
-        return relax.const(tvm.runtime.tensor(source.data), str(source.data.dtype))
+        known = self.packed.setdefault((source.data.shape, str(source.data.dtype)), [])
+        for data, made in known:
+            if _equal(data, source.data):
+                return made
+        made = relax.const(tvm.runtime.tensor(source.data), str(source.data.dtype))
+        known.append((source.data, made))
+        return made
 
     def _function(self, kernel: Kernel) -> str:
         """The name of the function that serves a kernel: an equal one that is there, or its own."""
@@ -237,6 +245,12 @@ class _Emitter:
         added[kernel.name] = kernel.func
         self.seen.setdefault(key, []).append((bare, kernel.name))
         return kernel.name
+
+
+def _equal(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two arrays of one shape hold the same bits; most that differ do so at once."""
+    first, second = (x.reshape(-1).view("uint8") for x in (a, b))
+    return np.array_equal(first[:64], second[:64]) and np.array_equal(first, second)
 
 
 def _taking(kernel: Kernel, there: tuple[str, ...]) -> Kernel:

@@ -22,6 +22,7 @@ from tvm_dnnfusion.runtime.inputs import (
     random_inputs,
     read_arrays,
 )
+from tvm_dnnfusion.runtime.memory import Memory, memory_of
 from tvm_dnnfusion.runtime.module import Module, RunResult, build, run
 from tvm_dnnfusion.runtime.reference import run_onnx, run_unfused
 from tvm_dnnfusion.runtime.signature import Port, Signature, signature_of
@@ -37,6 +38,7 @@ __all__ = [
     "EnvironmentLackError",
     "InputsError",
     "KernelTime",
+    "Memory",
     "Module",
     "ModuleError",
     "OutputCheck",
@@ -56,6 +58,7 @@ __all__ = [
     "fit_inputs",
     "load",
     "load_inputs",
+    "memory_of",
     "random_inputs",
     "read_arrays",
     "read_record",
