@@ -268,12 +268,12 @@ def test_bisect_names_the_first_wrong_block(call, model, monkeypatch):
 
     real = lower_module.lower
 
-    def wrong(imported, graph, plan, device):
+    def wrong(imported, graph, plan, *rest):
         ops = [
             dataclasses.replace(op, kind="negative") if "block/relu2" in op.origins else op
             for op in graph.ops
         ]
-        return real(imported, graph.rebuild(ops), plan, device)
+        return real(imported, graph.rebuild(ops), plan, *rest)
 
     monkeypatch.setattr(lower_module, "lower", wrong)
     data = call("verify", model, "--bisect", "--against", "unfused", "--json").json["bisection"]
