@@ -230,7 +230,7 @@ def test_other_vector_widths(force):
 
 
 def test_large_layers_take_large_tiles_and_late_ones_small():
-    assert choose(shape((224, 224), 64, 64), DEVICE).m == 6
+    assert choose(shape((112, 112), 128, 128), DEVICE).m == 6
     assert choose(shape((28, 28), 512, 512), DEVICE).m == 4
     assert choose(shape((14, 14), 512, 512), DEVICE).m == 2  # weights of F(4, 3) would stream
     assert choose(shape((7, 7), 512, 512), DEVICE) is None

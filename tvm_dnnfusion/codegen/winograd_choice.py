@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
-from tvm_dnnfusion.codegen.tiles import tile_limit, vectors_of
+from tvm_dnnfusion.codegen.tiles import SPARE_REGISTERS, vectors_of
 from tvm_dnnfusion.codegen.winograd import Tiling
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.analytic import DEFAULT_BANDWIDTH_GBS, DEFAULT_GHZ
@@ -44,6 +44,13 @@ two vectors reach 0.90 of the peak, 4 rows 0.84."""
 _L3_BYTES_PER_CYCLE = 8.0
 """What one core reads from L3, not hidden behind the products: 14 MB more took 0.5 ms longer."""
 
+_MAX_ROWS = 8
+"""Rows of a register tile; longer ones of two vectors spill (as in `tiles.tile_of`)."""
+
+_STREAMED = 0.45
+"""Part of the time that weights take from memory, at the assumed bandwidth, that products do not
+hide: 151 MB took 3 ms longer on a machine that reads 30 GB/s and is assumed to read 15."""
+
 _SHARE_OF_L2 = 0.6
 """Part of L2 that a group's data may fill: weights and products pass through the rest."""
 
@@ -51,7 +58,8 @@ _LAUNCH_CYCLES = 8000.0
 """A parallel region: 2 us, as in the analytic cost."""
 
 _WORTH = 0.9
-"""The direct template is kept unless the model promises this part of its time."""
+"""The direct template, or a smaller m, is kept unless the model promises this part of its time:
+a larger m costs memory for its weights, and digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +73,13 @@ class Choice:
 
 def choose(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Tiling | None:
     """The best F(m, 3) with m <= limit for a convolution; None where direct is better."""
-    found = min(candidates(sizes, device, limit), key=lambda c: c.cycles, default=None)
-    return found.tiling if found is not None and found.cycles < _WORTH * found.direct else None
+    best: Choice | None = None
+    for found in candidates(sizes, device, limit):  # m from small to large
+        larger = best is None or found.tiling.m > best.tiling.m
+        limit_cycles = found.direct if best is None else best.cycles
+        if found.cycles < limit_cycles * (_WORTH if larger else 1.0):
+            best = found
+    return best.tiling if best is not None else None
 
 
 def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Iterator[Choice]:
@@ -106,7 +119,8 @@ def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
     blocks = -(-sizes.out_channels // lanes)
     vectors = vectors_of(blocks)
     tiles = sizes.batch * down * across
-    for rows in range(1, min(8, tile_limit(device, vectors)) + 1):
+    most = max(1, (device.vector_registers - SPARE_REGISTERS) // vectors)
+    for rows in range(1, min(_MAX_ROWS, most) + 1):
         if rows < 4 and tiles > rows:
             continue
         whole = -(-tiles // rows)
@@ -150,4 +164,4 @@ def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
         speed = _L3_BYTES_PER_CYCLE * device.cores if fits else memory
         traffic += t.groups * data * panels / speed
     core = (products + transforms) * idle / device.cores
-    return core + traffic + weights / memory + _LAUNCH_CYCLES * together
+    return core + traffic + weights / memory * _STREAMED + _LAUNCH_CYCLES * together
