@@ -1,9 +1,12 @@
 """Transposed convolutions, against the unfused module."""
 
+import numpy as np
 import pytest
 
-from tests.helpers import built, check_block, lowered, weights
+from tests.helpers import buffers, built, check_block, kept_in_memory, lowered, weights
+from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable
+from tvm_dnnfusion.codegen.transposed import phase_weights
 
 
 def wide(value, rank):
@@ -29,6 +32,22 @@ TRANSPOSED = {
         "strides": 2,
         "padding": 1,
         "output_padding": 1,
+    },
+    "stride 3, kernel 2": {
+        "size": (4, 5),
+        "channels": 8,
+        "out": 16,
+        "kernel": (2, 2),
+        "strides": 3,
+        "output_padding": 1,
+    },
+    "strides that differ": {
+        "size": (4, 6),
+        "channels": 8,
+        "out": 16,
+        "kernel": (3, 4),
+        "strides": (1, 2),
+        "padding": (1, 1),
     },
     "dilated": {"size": (6, 6), "channels": 4, "out": 8, "kernel": (3, 3), "dilation": 2},
     "1-D": {"size": (9,), "channels": 8, "out": 16, "kernel": (4,), "strides": 3},
@@ -74,3 +93,25 @@ def test_transposed_convolutions_without_a_template_say_so(options):
     case = {**TRANSPOSED["stride 1"], **options}
     with pytest.raises(NotLowerable, match="conv2d_transpose with groups or with weights that are"):
         lowered(built(lambda b: transposed(b, **case)))
+
+
+def test_a_stride_multiplies_no_zeros_and_copies_nothing():
+    """2x2 with stride 2 is a 1x1 convolution whose tiles go to every second place."""
+    graph = built(lambda b: b.op("nn.relu", transposed(b, **TRANSPOSED["stride 2"])))
+    layouts = {"x": Layout(1, 16), graph.outputs[0]: Layout(1, 16)}
+    func = check_block(graph, "conv", layouts)
+    assert not any(n.startswith("pad") for n in buffers(func))
+    assert kept_in_memory(func) == []
+
+
+def test_the_taps_of_each_phase():
+    """K = 3, s = 2: phase 0 has taps 0 and 2, mirrored, phase 1 has tap 1 and none."""
+    data = np.array([10.0, 11.0, 12.0]).reshape(1, 1, 3)
+    wanted = np.array([[12.0, 10.0], [0.0, 11.0]]).reshape(2, 1, 2)
+    np.testing.assert_array_equal(phase_weights(data, (2,), (2,)), wanted)
+
+
+def test_near_miss_more_cut_off_than_the_kernel_adds():
+    graph = built(lambda b: transposed(b, (6, 6), 4, 8, (2, 2), padding=4, strides=2))
+    with pytest.raises(NotLowerable, match="cuts off more"):
+        lowered(graph)

@@ -1,20 +1,20 @@
-"""Convolutions: regular and grouped (`conv_regular.py`), depthwise and transposed (here)."""
+"""Convolutions: regular (`conv_regular.py`), transposed (`transposed.py`), depthwise (here)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
-from tvm import te, tirx
+from tvm import te
 
 from tvm_dnnfusion.codegen.conv_regular import regular, window, with_border
-from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, ConvShape, Dims, channel_block, shape_of
+from tvm_dnnfusion.codegen.conv_shape import ConvShape, channel_block, shape_of
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
-from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
+from tvm_dnnfusion.codegen.stages import Packed, Stages
 from tvm_dnnfusion.codegen.tiles import conv_tile
+from tvm_dnnfusion.codegen.transposed import transposed
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.codegen.winograd import winograd
@@ -89,59 +89,6 @@ def depthwise_source(
     return lambda body, place, taps: window(
         sizes, source, body, place[0], place[1], place[2:], taps
     )
-
-
-def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
-    """nn.conv1d_transpose, conv2d_transpose, conv3d_transpose, as a convolution of stride 1.
-
-    The input is spread out (stride - 1 zeros between neighbours) in the `pad` stage, and the
-    kernel is mirrored: out[o, y] = sum_{c, k} spread[c, y + k] * w[c, o, K - 1 - k].
-    """
-    if op.attr("data_layout") not in PLAIN_LAYOUTS:
-        raise NotLowerable(f"{op.kind} in layout {op.attr('data_layout')}")
-    x, weight = inputs
-    data = graph.constants.get(op.inputs[1])
-    groups = int(op.attr("groups", 1))  # type: ignore[arg-type]
-    if groups != 1 or data is None:
-        raise NotLowerable(f"{op.kind} with groups or with weights that are not constant")
-    stages.anchor("conv")
-    out = graph.tensors[op.output].dims
-    rank = len(out) - 2
-    stride, dilation, kernel = op.ints("strides"), op.ints("dilation"), data.shape[2:]
-    before = tuple((k - 1) * d - p for k, d, p in zip(kernel, dilation, op.ints("padding")[:rank]))
-    mirrored = np.flip(np.swapaxes(data, 0, 1), tuple(range(2, rank + 2)))
-    sizes = ConvShape(
-        out[0], x.shape[1], out[1], 1, x.shape[2:], out[2:], kernel, (1,) * rank, dilation, before
-    )
-    lanes = stages.device.lanes(x.dtype)
-    source = stages.hold(
-        _spread(x, sizes, stride, before),
-        "pad",
-        Layout(1, lanes) if sizes.channels % lanes == 0 else PLAIN,
-    )
-    spread = replace(sizes, in_size=sizes.padded_size, pad_before=(0,) * rank)
-    return regular(spread, source, weight, np.ascontiguousarray(mirrored), stages)
-
-
-def _spread(x: Value, sizes: ConvShape, stride: Dims, before: Dims) -> Value:
-    """x with stride - 1 zeros between neighbours and `before` zeros in front."""
-
-    def at(body: Body, index: Index) -> Any:
-        inside: Any = tirx.const(True, "bool")
-        place = []
-        for i, s, b, n in zip(index[2:], stride, before, sizes.in_size):
-            at_step = i - b
-            inside = tirx.And(inside, tirx.And(at_step >= 0, at_step < (n - 1) * s + 1))
-            if s > 1:
-                inside = tirx.And(inside, tirx.EQ(tirx.floormod(at_step, s), 0))
-            place.append(tirx.floordiv(at_step, s) if s > 1 else at_step)
-        return body.where(
-            inside,
-            lambda: body.read(x, (index[0], index[1], *place)),
-            lambda: tirx.const(0, x.dtype),
-        )
-
-    return Value((sizes.batch, sizes.channels, *sizes.padded_size), x.dtype, at)
 
 
 KINDS = {

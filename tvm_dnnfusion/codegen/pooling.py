@@ -8,9 +8,10 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
-from tvm_dnnfusion.codegen.movement import both, padded
-from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest
+from tvm_dnnfusion.codegen.movement import padded
+from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 
@@ -92,20 +93,11 @@ def _layout(x: Value) -> Layout:
 def _taps(op: Op, x: Value, layout: Layout, rank: int, average: bool) -> Any:
     stride, dilation = op.ints("strides"), op.ints("dilation")
     before = op.ints("padding")[:rank]
+    outside = 0.0 if average else float("-inf")
 
     def expr(body: Body, i: Index) -> Any:
         place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
-        inside: Any = True
-        where = []
-        for o, s, k, d, b, n in zip(place[2:], stride, taps, dilation, before, x.shape[2:]):
-            at = body.simplify(o * s + k * d - b)
-            where.append(at)
-            if body.analyzer.can_prove(at >= 0) is False:
-                inside = both(inside, at >= 0)
-            if body.analyzer.can_prove(at < n) is False:
-                inside = both(inside, at < n)
-        other = tirx.const(0, x.dtype) if average else lowest(x.dtype)
-        return body.where(inside, lambda: body.read(x, (*place[:2], *where)), lambda: other)
+        return bordered(x, stride, dilation, before, outside, body, place, taps)
 
     return expr
 
