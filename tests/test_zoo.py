@@ -75,6 +75,20 @@ def test_list_tells_what_is_there(
     assert "2.0 MB" in lines["c3d"] and "not built" in lines["unet"]
 
 
+def test_a_model_without_its_exact_outputs_is_built_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setenv("DNNFUSION_ZOO", str(tmp_path))
+    monkeypatch.setattr(command, "_built", lambda name: made.append(name) is None)
+    for file in ("unet.onnx", "c3d.onnx", "c3d.npz"):
+        (tmp_path / file).write_bytes(b"x")
+    assert command.main(["unet", "c3d", "s3d"]) == 0
+    assert made == ["unet", "s3d"]
+    assert command.main(["c3d", "--again"]) == 0
+    assert made == ["unet", "s3d", "c3d"]
+
+
 def test_an_unknown_name_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         command.main(["unet", "unet2"])
@@ -109,6 +123,18 @@ def test_a_deep_network_keeps_the_size_of_its_activations() -> None:
     again = torch.nn.Sequential(ConvNorm(3, 8))
     first = settle(again, [torch.ones(2, 3, 4, 4)])[0][0].weight.clone()
     assert torch.equal(first, settle(again, [torch.ones(2, 3, 4, 4)])[0][0].weight)
+
+
+def test_a_layer_may_have_a_gain_of_its_own() -> None:
+    torch = pytest.importorskip("torch")
+    from benchmarks.zoo.settle import settle
+
+    plain, small = torch.nn.Linear(400, 300), torch.nn.Linear(400, 300)
+    small.gain = 0.05
+    settle(torch.nn.Sequential(plain), [torch.ones(1, 400)])
+    settle(torch.nn.Sequential(small), [torch.ones(1, 400)])
+    assert float(plain.weight.detach().std()) == pytest.approx(1 / 20, rel=0.02)
+    assert float(small.weight.detach().std()) == pytest.approx(0.05 / 20, rel=0.02)
 
 
 def test_an_exported_network_gives_what_torch_gives() -> None:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.table:
         print(figures.table())
         return 0
-    wanted = [name for name in names if options.again or not store.path(name).is_file()]
+    wanted = [name for name in names if options.again or not store.is_complete(name)]
     print(f"{store.folder()}: {len(names) - len(wanted)} there, {len(wanted)} to build")
     failed = [name for name in wanted if not _built(name)]
     return 1 if failed else 0

@@ -35,6 +35,10 @@ MASKED = (40, 25, 20, 15)
 """Boxes per pooled level that get a mask."""
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
+OFFSET_GAIN = 0.05
+"""Of the layers that move and scale boxes: as after training, they move by a part of their size.
+With more, boxes grow as exponentials of large numbers and magnify every rounding error."""
+
 LARGEST = math.log(1000 / 16)
 """A box grows at most by this factor's exponential."""
 
@@ -65,6 +69,7 @@ class RCNN(nn.Module):
         )
         self.classes = nn.Linear(1024, CLASSES)
         self.boxes = nn.Linear(1024, 4 * CLASSES)
+        self.boxes.gain = OFFSET_GAIN
         self.masks = _masks() if masks else None
 
     @property
@@ -140,6 +145,7 @@ class _Proposals(nn.Module):
         self.shared = nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, 1, 1), nn.ReLU())
         self.scores = nn.Conv2d(CHANNELS, anchors, 1)
         self.offsets = nn.Conv2d(CHANNELS, 4 * anchors, 1)
+        self.offsets.gain = OFFSET_GAIN
         for level, (stride, side) in enumerate(zip(STRIDES, ANCHOR_SIDES)):
             self.register_buffer(f"anchors{level}", _anchors(stride, side))
 

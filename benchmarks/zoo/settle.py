@@ -48,7 +48,11 @@ def _randomize(part: nn.Module) -> None:
 
 
 def _gain(part: nn.Module) -> float:
-    """Most convolutions follow a rectifier, which halves the mean square; the others do not."""
+    """A layer's own `gain`, where it has one. Else: most convolutions follow a rectifier, which
+    halves the mean square; the others do not."""
+    own = getattr(part, "gain", None)
+    if own is not None:
+        return own
     return math.sqrt(2.0) if isinstance(part, CONVOLUTIONS) else 1.0
 
 

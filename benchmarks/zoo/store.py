@@ -42,6 +42,11 @@ def path(name: str) -> Path:
     return folder() / f"{name}.onnx"
 
 
+def is_complete(name: str) -> bool:
+    """Whether a model's file and its outputs in double precision are there."""
+    return path(name).is_file() and path(name).with_suffix(".npz").is_file()
+
+
 def load(name: str) -> onnx.ModelProto:
     """The model, built first where its file is missing."""
     file = path(name)
