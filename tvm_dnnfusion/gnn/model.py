@@ -1,0 +1,84 @@
+"""The validity classifier: four k-GNN layers, hidden 128, sum readout (table in section A.3).
+
+Messages run along edges in both directions, so that a reader's delay reaches the map that waits for
+it. Features are standardised inside the model: the figures are part of its weights.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import GraphConv, global_add_pool
+
+from tvm_dnnfusion.gnn.records import GroupGraph, Samples
+
+HIDDEN = 128
+LAYERS = 4
+
+
+class ValidityGNN(nn.Module):
+    """Logit that a group is invalid; positive: it does not fit the buffer."""
+
+    def __init__(self, features: int, hidden: int = HIDDEN, layers: int = LAYERS) -> None:
+        super().__init__()
+        widths = [features] + [hidden] * layers
+        self.convs = nn.ModuleList(
+            GraphConv(a, b, aggr="add") for a, b in zip(widths, widths[1:])
+        )
+        self.head = nn.Linear(hidden, 1)
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
+
+    def embed(self, nodes: Tensor, edges: Tensor) -> Tensor:
+        """Embeddings of the nodes [nodes, hidden]."""
+        x = (nodes - self.mean) * self.scale
+        for conv in self.convs:
+            x = conv(x, edges).relu()
+        return x
+
+    def forward(self, nodes: Tensor, edges: Tensor, batch: Tensor | None = None) -> Tensor:
+        """One logit per group."""
+        return self.head(global_add_pool(self.embed(nodes, edges), batch)).squeeze(-1)
+
+    def standardise(self, nodes: np.ndarray) -> None:
+        """Take mean and spread of each feature from these nodes."""
+        spread = nodes.std(axis=0)
+        self.mean.copy_(torch.from_numpy(nodes.mean(axis=0)))
+        self.scale.copy_(torch.from_numpy(1 / np.where(spread > 1e-6, spread, 1).astype("float32")))
+
+
+def both_ways(edges: np.ndarray) -> Tensor:
+    """Edges as the model takes them: all forwards, then all backwards."""
+    return torch.from_numpy(np.concatenate([edges, edges[::-1]], axis=1).astype(np.int64))
+
+
+def tensors(graph: GroupGraph) -> tuple[Tensor, Tensor]:
+    """Nodes and edges of one group for the model."""
+    return torch.from_numpy(np.ascontiguousarray(graph.nodes)), both_ways(graph.edges)
+
+
+def batch_of(samples: Samples, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nodes, edges, group of each node, and label of each group, of the chosen samples."""
+    graphs = [samples[int(i)] for i in chosen]
+    sizes = np.array([len(g.nodes) for g in graphs])
+    starts = np.cumsum(sizes) - sizes
+    edges = np.concatenate([g.edges + s for g, s in zip(graphs, starts)], axis=1)
+    return (
+        torch.from_numpy(np.concatenate([g.nodes for g in graphs])),
+        both_ways(edges),
+        torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
+        torch.from_numpy(samples.invalid[chosen]),
+    )
+
+
+def logits(model: ValidityGNN, samples: Samples, batch: int = 512) -> np.ndarray:
+    """The model's logits of all samples."""
+    model.eval()
+    out: list[np.ndarray] = []
+    with torch.no_grad():
+        for start in range(0, len(samples), batch):
+            chosen = np.arange(start, min(start + batch, len(samples)))
+            nodes, edges, group, _ = batch_of(samples, chosen)
+            out.append(model(nodes, edges, group).numpy())
+    return np.concatenate(out)

@@ -1,0 +1,134 @@
+"""GET: a search over plans whose invalid groups are split where an explainer points.
+
+    GetSearch(explainer="rg", search="nsga2").search(model, budget) -> groups
+
+After "Applying Graph Explanation to Operator Fusion" (arXiv 2501.00636). With `explainer="random"`
+it is the paper's baseline, the same search with random splits.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from tvm_dnnfusion.cost.memory.model import MemoryModel
+from tvm_dnnfusion.planners.get.explainers import EXPLAINERS, LearnedExplainer, make_explainer
+from tvm_dnnfusion.planners.get.oracle import Oracle
+from tvm_dnnfusion.planners.get.partition import Partition, singletons
+from tvm_dnnfusion.planners.get.search import SEARCHES, Keeper, Task
+from tvm_dnnfusion.planners.get.space import Mask, Space, members
+from tvm_dnnfusion.planners.get.split import GuidedSplitter, RandomSplitter
+
+
+class SearchError(ValueError):
+    """No search of that name; the message lists those that there are."""
+
+    exit_code = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SearchFigures:
+    """How a search went: the figures of the paper's table V, and how its memories served.
+
+    `rectify_rate`: share of the distinct invalid groups that explanations alone split into valid
+    ones. Hit rates are shares of questions: of groups (F_beta and F_D), of splits, of explanations.
+    """
+
+    proposals: int
+    seconds: float
+    ms_per_plan: float
+    interrupted: bool
+    invalid_groups: int
+    rectify_rate: float
+    group_hit_rate: float
+    split_hit_rate: float
+    explanation_hit_rate: float
+
+
+@dataclass
+class _Noted:
+    """Passes proposals on to the budget and notes the best, so that an interrupt loses nothing."""
+
+    budget: Keeper
+    best: tuple[float, Partition] | None = None
+    proposals: int = 0
+
+    def spent(self) -> bool:
+        return self.budget.spent()
+
+    def offer(self, groups: tuple[Mask, ...], cost: float) -> None:
+        self.proposals += 1
+        if self.best is None or cost < self.best[0]:
+            self.best = (cost, groups)
+        self.budget.offer(groups, cost)
+
+
+@dataclass
+class GetSearch:
+    """The planner's search.
+
+    Parameters
+    ----------
+    explainer : one of `EXPLAINERS`.
+    search : one of `SEARCHES`.
+    seed : of everything random; the same seed and budget of proposals give the same plan.
+    weights : a file of `dnnfusion gnn train`; None: those that the package carries.
+
+    `figures` tells of the last search.
+    """
+
+    explainer: str = EXPLAINERS[0]
+    search_name: str = "nsga2"
+    seed: int = 0
+    weights: Path | None = None
+    name: str = "get"
+    figures: SearchFigures | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.search_name not in SEARCHES:
+            raise SearchError(f"no search {self.search_name!r}; there are {', '.join(SEARCHES)}")
+
+    def search(self, model: MemoryModel, budget: Keeper) -> Partition:
+        """Groups in execution order: the best plan when the budget was spent or Ctrl-C came.
+
+        Raises
+        ------
+        ExplainerError, MissingGNN, MissingSearch : what the options name is not there.
+        """
+        network = model.network
+        space = Space(network.n, network.edges, members(model.unfusable()))
+        named = make_explainer(
+            self.explainer, model.name, network, model.setting, space, self.weights
+        )
+        rng = Random(self.seed)
+        oracle = Oracle(model)
+        fallback = RandomSplitter(space, oracle, rng)
+        guided = None if named is None else GuidedSplitter(space, oracle, named, fallback)
+        noted = _Noted(budget)
+        began, interrupted = time.perf_counter(), False
+        try:
+            SEARCHES[self.search_name](Task(space, oracle, guided or fallback, rng, noted))
+        except KeyboardInterrupt:
+            interrupted = True
+        seconds = time.perf_counter() - began
+        stats = guided.stats if guided is not None else None
+        self.figures = SearchFigures(
+            proposals=noted.proposals,
+            seconds=seconds,
+            ms_per_plan=1e3 * seconds / max(1, noted.proposals),
+            interrupted=interrupted,
+            invalid_groups=stats.invalid if stats else 0,
+            rectify_rate=stats.rate if stats else 0.0,
+            group_hit_rate=oracle.groups.rate,
+            split_hit_rate=stats.memory.rate if stats else 0.0,
+            explanation_hit_rate=(
+                named.memory.rate if isinstance(named, LearnedExplainer) else 0.0
+            ),
+        )
+        plan = noted.best[1] if noted.best is not None else singletons(space)
+        found = network.order(plan)
+        if found is None:
+            raise AssertionError("the search returned groups that wait for each other")
+        return found
