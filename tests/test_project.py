@@ -20,7 +20,7 @@ LAYERS = (
     ("ecg", "devices"),
     ("frontend", "rewrite", "profile"),
     ("relay",),
-    ("cost",),
+    ("cost", "gnn"),
     ("planners",),
     ("codegen",),
     ("schedules", "runtime"),

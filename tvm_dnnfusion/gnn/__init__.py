@@ -1,10 +1,11 @@
 """A graph network that says whether a fusion group fits the buffer, and explainers of it.
 
-The learned part of GET (arXiv 2501.00636, sections A.3 and A.4 of the paper's facts): groups come in
-as arrays (`records`), `model` classifies them, `train` fits it, `explain` and `walk` name the edges
-behind a verdict. What a group is and how its nodes become features is the planner's business.
+The learned part of GET (arXiv 2501.00636): groups come in as arrays (`records`), `model` classifies
+them, `train` fits it, `explain` and `walk` name the edges behind a verdict, `weights` keeps it all
+in files. What a group is and how its nodes become features is the planner's business.
 
-Needs the extra `gnn` (torch, torch-geometric); this module and `records` do not. `require()` says so.
+Needs the extra `gnn` (torch, torch-geometric), and says so by `require()`; this module and
+`records` do without.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import importlib
 
 class MissingGNN(ImportError):
     """torch or torch-geometric is not installed."""
+
+    exit_code = 3
 
 
 def require() -> None:

@@ -1,7 +1,7 @@
 """GNNExplainer and PGExplainer of torch-geometric on the validity classifier (section A.4).
 
-Both give each edge a weight between 0 and 1: how much the verdict "invalid" leans on it. An edge is
-two messages to the model, one each way; its weight is the larger of the two.
+Both give each edge a weight between 0 and 1: how much the verdict "invalid" leans on its messages,
+which run both ways.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class GNNE:
         nodes, edges = tensors(graph)
         torch.manual_seed(nodes.shape[0])
         found = self._explainer(nodes, edges, target=torch.tensor([_INVALID]))
-        return _folded(found.edge_mask)
+        return _positive(found.edge_mask)
 
 
 class PG:
@@ -71,9 +71,8 @@ class PG:
             edge_mask_type="object",
             model_config=_TASK,
         )
-        hidden = model.head.in_features
-        with torch.no_grad():  # gives the lazy layer its width
-            self.algorithm.mlp(torch.zeros(1, 2 * hidden))
+        with torch.no_grad():  # sets its lazy layer to what the last GraphConv gives
+            self.algorithm.mlp(torch.zeros(1, 2 * model.width))
 
     def fit(self, samples: Samples, seed: int = 0, progress: Progress | None = None) -> list[float]:
         """Train on the invalid groups among the samples; returns the mean loss per epoch."""
@@ -104,7 +103,7 @@ class PG:
         nodes, edges = tensors(graph)
         with torch.no_grad():
             found = self._explainer(nodes, edges, target=torch.tensor([_INVALID]))
-        return _folded(found.edge_mask)
+        return _positive(found.edge_mask)
 
 
 def _telling(samples: Samples) -> np.ndarray:
@@ -113,6 +112,6 @@ def _telling(samples: Samples) -> np.ndarray:
     return np.flatnonzero((samples.invalid > 0) & (counts > 0))
 
 
-def _folded(mask: torch.Tensor) -> np.ndarray:
-    found = mask.detach().numpy().reshape(2, -1).max(axis=0)
-    return np.maximum(found, np.finfo(np.float32).tiny)
+def _positive(mask: torch.Tensor) -> np.ndarray:
+    """Weights as an array; 0 would say that an edge is no part of the explanation."""
+    return np.maximum(mask.detach().numpy(), np.finfo(np.float32).tiny)

@@ -1,10 +1,13 @@
 """The validity classifier: four k-GNN layers, hidden 128, sum readout (table in section A.3).
 
-Messages run along edges in both directions, so that a reader's delay reaches the map that waits for
-it. Features are standardised inside the model: the figures are part of its weights.
+Each layer is two GraphConv of half the width, one along the edges and one against them: what waits
+in a buffer depends on the delay of the readers, and a reader is not a producer. Features are
+standardised inside the model: the figures are part of its weights.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -18,14 +21,20 @@ LAYERS = 4
 
 
 class ValidityGNN(nn.Module):
-    """Logit that a group is invalid; positive: it does not fit the buffer."""
+    """Logit that a group is invalid; positive: it does not fit the buffer.
+
+    `width` is that of each half of a layer.
+    """
+
+    mean: Tensor
+    scale: Tensor
 
     def __init__(self, features: int, hidden: int = HIDDEN, layers: int = LAYERS) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.convs = nn.ModuleList(
-            GraphConv(a, b, aggr="add") for a, b in zip(widths, widths[1:])
-        )
+        self.width = hidden // 2
+        self.down = nn.ModuleList(GraphConv(a, b // 2, aggr="add") for a, b in pairwise(widths))
+        self.up = nn.ModuleList(GraphConv(a, b // 2, aggr="add") for a, b in pairwise(widths))
         self.head = nn.Linear(hidden, 1)
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("scale", torch.ones(features))
@@ -33,8 +42,9 @@ class ValidityGNN(nn.Module):
     def embed(self, nodes: Tensor, edges: Tensor) -> Tensor:
         """Embeddings of the nodes [nodes, hidden]."""
         x = (nodes - self.mean) * self.scale
-        for conv in self.convs:
-            x = conv(x, edges).relu()
+        back = edges.flip(0)
+        for down, up in zip(self.down, self.up):
+            x = torch.cat([down(x, edges), up(x, back)], dim=1).relu()
         return x
 
     def forward(self, nodes: Tensor, edges: Tensor, batch: Tensor | None = None) -> Tensor:
@@ -48,14 +58,9 @@ class ValidityGNN(nn.Module):
         self.scale.copy_(torch.from_numpy(1 / np.where(spread > 1e-6, spread, 1).astype("float32")))
 
 
-def both_ways(edges: np.ndarray) -> Tensor:
-    """Edges as the model takes them: all forwards, then all backwards."""
-    return torch.from_numpy(np.concatenate([edges, edges[::-1]], axis=1).astype(np.int64))
-
-
 def tensors(graph: GroupGraph) -> tuple[Tensor, Tensor]:
     """Nodes and edges of one group for the model."""
-    return torch.from_numpy(np.ascontiguousarray(graph.nodes)), both_ways(graph.edges)
+    return torch.from_numpy(np.array(graph.nodes)), torch.from_numpy(np.array(graph.edges))
 
 
 def batch_of(samples: Samples, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -66,7 +71,7 @@ def batch_of(samples: Samples, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tens
     edges = np.concatenate([g.edges + s for g, s in zip(graphs, starts)], axis=1)
     return (
         torch.from_numpy(np.concatenate([g.nodes for g in graphs])),
-        both_ways(edges),
+        torch.from_numpy(edges),
         torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
         torch.from_numpy(samples.invalid[chosen]),
     )

@@ -47,8 +47,10 @@ class Samples:
 
 
 def packed(
-    graphs: Sequence[GroupGraph], invalid: Sequence[bool] | np.ndarray, source: Sequence[int] | np.ndarray
-) -> Samples:  # fmt: skip
+    graphs: Sequence[GroupGraph],
+    invalid: Sequence[bool] | np.ndarray,
+    source: Sequence[int] | np.ndarray,
+) -> Samples:
     """Groups with labels as one record. Raises ValueError where there is none."""
     if not graphs:
         raise ValueError("no groups to learn from")

@@ -100,6 +100,7 @@ class RG(nn.Module):
         near: list[list[int]] = [[] for _ in range(len(nodes))]
         for a, b in edges.T.tolist():
             near[a].append(b)
+            near[b].append(a)
         with torch.no_grad():
             embedded = nn.functional.normalize(self._model[0].embed(nodes, edges), dim=1)
             mean = embedded.mean(dim=0)
@@ -107,7 +108,7 @@ class RG(nn.Module):
         node, likelihood = _choose(start, greedy)
         chosen, far = [node], {node: 0}
         inside = embedded[node]
-        border: dict[int, int] = {w: 1 for w in near[node]}
+        border: dict[int, int] = dict.fromkeys(near[node], 1)
         while border and len(chosen) < MAX_NODES:
             around = list(border)
             part = inside / len(chosen)
@@ -142,8 +143,5 @@ class RG(nn.Module):
 def _choose(options: Tensor, greedy: bool) -> tuple[int, Tensor]:
     """An index by softmax, or the most likely one, and the logarithm of its probability."""
     chances = nn.functional.log_softmax(options, dim=0)
-    if greedy:
-        pick = int(chances.argmax())
-    else:
-        pick = int(torch.multinomial(chances.exp(), 1))
+    pick = int(chances.argmax() if greedy else torch.multinomial(chances.exp(), 1))
     return pick, chances[pick]

@@ -24,6 +24,8 @@ from tvm_dnnfusion.gnn.walk import RG
 class WeightsError(ValueError):
     """A file of weights is missing, damaged, or of another form; the message names it."""
 
+    exit_code = 2
+
 
 @dataclass
 class Trained:
@@ -43,7 +45,7 @@ class Trained:
 
 def shipped(scheme: str) -> Path:
     """Where the package keeps the weights of a fusion scheme ("lbdf", "brr")."""
-    return Path(str(resources.files("tvm_dnnfusion.gnn").joinpath("weights", f"{scheme}.npz")))
+    return Path(str(resources.files("tvm_dnnfusion.gnn") / f"{scheme}.npz"))
 
 
 def save(trained: Trained, path: Path) -> None:

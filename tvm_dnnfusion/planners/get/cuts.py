@@ -14,6 +14,7 @@ second only, so that the groups of a plan never wait for each other.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from tvm_dnnfusion.planners.get.space import Edge, Mask, Space, mask_of, members
 
@@ -63,7 +64,7 @@ def _break(
         return
     if not left:
         return
-    for a, b in zip(path, path[1:]):
+    for a, b in pairwise(path):
         if space.after[a] >> b & 1:  # a cut runs along the direction of the edges only
             _break(
                 space,

@@ -18,6 +18,8 @@ from tvm_dnnfusion.planners.get.search import Task
 class MissingSearch(ImportError):
     """pymoo is not installed."""
 
+    exit_code = 3
+
 
 def evolve(task: Task, population: int) -> None:
     """Run until the budget is spent; the task's keeper holds the best plan.
@@ -58,9 +60,7 @@ def evolve(task: Task, population: int) -> None:
 
     class Rectify(Repair):
         def _do(self, problem: Any, X: np.ndarray, **_: Any) -> np.ndarray:
-            kept = [
-                x if task.keeper.spent() else settled(from_fused(space, x.tolist())) for x in X
-            ]
+            kept = [x if task.keeper.spent() else settled(from_fused(space, x.tolist())) for x in X]
             return np.array(kept, dtype=bool)
 
     class Plans(Problem):

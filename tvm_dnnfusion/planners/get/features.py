@@ -20,7 +20,7 @@ from tvm_dnnfusion.planners.get.space import Mask, Space, members
 
 _KINDS = tuple(LayerKind)
 _ROLES = tuple(Role)
-LARGEST_SHARE = 4.0
+LARGEST_SHARE = 2.0
 """Shares of the buffer are cut here: a map or weight beyond decides by itself."""
 
 
@@ -43,10 +43,11 @@ def _row(v: Layer, network: Network, setting: Setting) -> list[float]:
     whole = any(u.whole for u in v.uses)
     kernel, stride = (1, 1) if whole else (kernel, stride)
     scale = setting.word_bytes / setting.buffer_bytes
-    sizes = (rows, cols, channels, v.rows, v.cols, v.channels, v.weights + 1, kernel, across, stride,
-             setting.buffer_bytes / 1024)  # fmt: skip
-    shares = (v.weights, v.extras, cols * channels, (kernel - 1) * cols * channels,
-              rows * cols * channels, v.cols * v.channels, v.elements)  # fmt: skip
+    sizes = (rows, cols, channels, v.rows, v.cols, v.channels, v.weights + 1, kernel, across,
+             stride, setting.buffer_bytes / 1024)  # fmt: skip
+    waits = rows * cols if whole else (kernel - 1) * cols + across
+    shares = (v.weights, v.extras, cols * channels, waits * channels, rows * cols * channels,
+              v.cols * v.channels, v.elements)  # fmt: skip
     return [
         *(float(v.kind is kind) for kind in _KINDS),
         *(float(v.role is role) for role in _ROLES),
@@ -60,7 +61,7 @@ def _row(v: Layer, network: Network, setting: Setting) -> list[float]:
 
 _LOGS = ("in rows", "in cols", "in channels", "rows", "cols", "channels", "weights", "kernel rows",
          "kernel cols", "stride", "buffer")  # fmt: skip
-_SHARES = ("weights", "other constants", "a row read", "rows that wait", "the map read",
+_SHARES = ("weights", "other constants", "a row read", "what of the map waits", "the map read",
            "a row made", "the map made")  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from tvm_dnnfusion.planners.get.synthetic import random_group
 
 BUFFERS = (128, 256, 512, 1024, 2048)
 """KiB, as in the paper."""
-GROUPS = 24
+GROUPS = 14
 """Groups drawn per network and buffer."""
 
 Progress = Callable[[str, int, int], None]

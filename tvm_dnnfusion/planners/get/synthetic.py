@@ -17,8 +17,8 @@ SIZES = (128, 160, 192, 224, 224, 224, 256, 300, 320, 384, 513)
 """Rows and columns of the input image; the paper's networks have 224, 300 and 513."""
 SMALLEST = 7
 ACTS = ("relu", "relu", "relu6", "swish", "hswish")
-MAX_GROUP = 96
-"""Nodes of a group; larger ones are invalid under every buffer that is trained for."""
+MAX_GROUP = 40
+"""Nodes of a group; larger ones rarely fit, and the sum over their nodes says so."""
 
 Step = Callable[[Blocks, str, int, int, Random], str]
 """(blocks, map, channels wanted, stride, random numbers) -> map."""
