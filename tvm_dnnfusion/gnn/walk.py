@@ -114,8 +114,9 @@ class RG(nn.Module):
             part = inside / len(chosen)
             view = torch.cat([embedded[node], part]).expand(len(around), -1)
             options = self.grow(torch.cat([embedded[around], view], dim=1)).squeeze(-1)
-            enough = self.stop(torch.cat([part, mean]))
-            pick, gained = _choose(torch.cat([options, enough]), greedy)
+            if len(chosen) > 1:  # one node has no edge to cut at
+                options = torch.cat([options, self.stop(torch.cat([part, mean]))])
+            pick, gained = _choose(options, greedy)
             likelihood = likelihood + gained
             if pick == len(around):
                 break

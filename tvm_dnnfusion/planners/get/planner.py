@@ -9,17 +9,22 @@ it is the paper's baseline, the same search with random splits.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
+from typing import Protocol
 
 from tvm_dnnfusion.cost.memory.model import MemoryModel
 from tvm_dnnfusion.planners.get.explainers import EXPLAINERS, LearnedExplainer, make_explainer
 from tvm_dnnfusion.planners.get.oracle import Oracle
 from tvm_dnnfusion.planners.get.partition import Partition, singletons
-from tvm_dnnfusion.planners.get.search import SEARCHES, Keeper, Task
+from tvm_dnnfusion.planners.get.search import SEARCHES, Task
 from tvm_dnnfusion.planners.get.space import Mask, Space, members
-from tvm_dnnfusion.planners.get.split import GuidedSplitter, RandomSplitter
+from tvm_dnnfusion.planners.get.split import GuidedSplitter, RandomSplitter, SplitStats
+
+PLANS = 2000
+"""Plans that are proposed where nothing else is said (tables III and IV of the paper)."""
 
 
 class SearchError(ValueError):
@@ -39,7 +44,6 @@ class SearchFigures:
     proposals: int
     seconds: float
     ms_per_plan: float
-    interrupted: bool
     invalid_groups: int
     rectify_rate: float
     group_hit_rate: float
@@ -47,22 +51,34 @@ class SearchFigures:
     explanation_hit_rate: float
 
 
-@dataclass
-class _Noted:
-    """Passes proposals on to the budget and notes the best, so that an interrupt loses nothing."""
+class Budget(Protocol):
+    """What the search is given: limits, a place for the best plan so far, and an ear."""
 
-    budget: Keeper
+    def propose(self, count: int = 1) -> None: ...
+    def spent(self) -> bool: ...
+    def offer(self, groups: Sequence[Mask], cost: float) -> bool: ...
+    def report(self, phase: str, done: int, total: int | None = None) -> None: ...
+
+
+@dataclass
+class _Counted:
+    """A budget with a number of plans of its own; every plan is offered to it at once."""
+
+    budget: Budget
+    plans: int
     best: tuple[float, Partition] | None = None
     proposals: int = 0
 
     def spent(self) -> bool:
-        return self.budget.spent()
+        return self.proposals >= self.plans or self.budget.spent()
 
     def offer(self, groups: tuple[Mask, ...], cost: float) -> None:
         self.proposals += 1
+        self.budget.propose()
         if self.best is None or cost < self.best[0]:
             self.best = (cost, groups)
-        self.budget.offer(groups, cost)
+            self.budget.offer(groups, cost)
+        self.budget.report("search", self.proposals, self.plans)
 
 
 @dataclass
@@ -72,8 +88,9 @@ class GetSearch:
     Parameters
     ----------
     explainer : one of `EXPLAINERS`.
-    search : one of `SEARCHES`.
-    seed : of everything random; the same seed and budget of proposals give the same plan.
+    search_name : one of `SEARCHES`.
+    plans : how many are proposed; a budget of seconds may end the search before.
+    seed : of everything random; the same seed and number of plans give the same plan.
     weights : a file of `dnnfusion gnn train`; None: those that the package carries.
 
     `figures` tells of the last search.
@@ -81,6 +98,7 @@ class GetSearch:
 
     explainer: str = EXPLAINERS[0]
     search_name: str = "nsga2"
+    plans: int = PLANS
     seed: int = 0
     weights: Path | None = None
     name: str = "get"
@@ -90,11 +108,12 @@ class GetSearch:
         if self.search_name not in SEARCHES:
             raise SearchError(f"no search {self.search_name!r}; there are {', '.join(SEARCHES)}")
 
-    def search(self, model: MemoryModel, budget: Keeper) -> Partition:
-        """Groups in execution order: the best plan when the budget was spent or Ctrl-C came.
+    def search(self, model: MemoryModel, budget: Budget) -> Partition:
+        """Groups in execution order: the best plan when the budget was spent.
 
         Raises
         ------
+        KeyboardInterrupt : the budget holds the best plan so far.
         ExplainerError, MissingGNN, MissingSearch : what the options name is not there.
         """
         network = model.network
@@ -106,28 +125,25 @@ class GetSearch:
         oracle = Oracle(model)
         fallback = RandomSplitter(space, oracle, rng)
         guided = None if named is None else GuidedSplitter(space, oracle, named, fallback)
-        noted = _Noted(budget)
-        began, interrupted = time.perf_counter(), False
+        counted = _Counted(budget, self.plans)
+        began = time.perf_counter()
         try:
-            SEARCHES[self.search_name](Task(space, oracle, guided or fallback, rng, noted))
-        except KeyboardInterrupt:
-            interrupted = True
-        seconds = time.perf_counter() - began
-        stats = guided.stats if guided is not None else None
-        self.figures = SearchFigures(
-            proposals=noted.proposals,
-            seconds=seconds,
-            ms_per_plan=1e3 * seconds / max(1, noted.proposals),
-            interrupted=interrupted,
-            invalid_groups=stats.invalid if stats else 0,
-            rectify_rate=stats.rate if stats else 0.0,
-            group_hit_rate=oracle.groups.rate,
-            split_hit_rate=stats.memory.rate if stats else 0.0,
-            explanation_hit_rate=(
-                named.memory.rate if isinstance(named, LearnedExplainer) else 0.0
-            ),
-        )
-        plan = noted.best[1] if noted.best is not None else singletons(space)
+            SEARCHES[self.search_name](Task(space, oracle, guided or fallback, rng, counted))
+        finally:
+            seconds = time.perf_counter() - began
+            stats = guided.stats if guided is not None else SplitStats()
+            learned = isinstance(named, LearnedExplainer)
+            self.figures = SearchFigures(
+                proposals=counted.proposals,
+                seconds=seconds,
+                ms_per_plan=1e3 * seconds / max(1, counted.proposals),
+                invalid_groups=stats.invalid,
+                rectify_rate=stats.rate,
+                group_hit_rate=oracle.groups.rate,
+                split_hit_rate=stats.memory.rate,
+                explanation_hit_rate=named.memory.rate if learned else 0.0,
+            )
+        plan = counted.best[1] if counted.best is not None else singletons(space)
         found = network.order(plan)
         if found is None:
             raise AssertionError("the search returned groups that wait for each other")
