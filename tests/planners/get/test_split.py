@@ -41,10 +41,10 @@ def test_category_one_takes_the_cheapest_of_the_cuts_that_leave_two_valid_parts(
 def test_category_two_keeps_the_largest_valid_part_and_goes_on_with_the_rest():
     space = chain(6)
     model = SumModel(space, [1, 1, 5, 5, 1, 1], cap=6)
-    made = splitter(space, model, Named((0, 1), (1, 2), (2, 3)))
-    # {0, 1} is the largest valid part of all cuts; then {2} of the rest
-    assert made.split(space.all) == (0b000011, *made.split(0b111100))
-    assert made.split(0b111100)[0] == 0b000100
+    made = splitter(space, model, Named((0, 1), (1, 2), (2, 3), (3, 4)))
+    # {0, 1} before {0}; of the rest {4, 5} before {2}; then both parts of {2, 3} fit
+    assert made.split(space.all) == (0b000011, 0b110000, 0b000100, 0b001000)
+    assert made.stats.rate == 1.0
 
 
 def test_category_three_goes_on_with_both_parts():
