@@ -1,0 +1,217 @@
+"""GET against its random-splitting baseline: tables II to V and figure 5 of arXiv 2501.00636.
+
+python -m benchmarks.planners.get_plans --table 2 --output get_table2.jsonl
+
+Paper accounting, 16-bit words, batch 1; nodes are primitive operators, biases lie in their
+convolutions as in ONNX. LBDF leaves operators whose weights exceed the buffer out of the sum, as
+the paper does. Each row is written as soon as it is measured, and a run goes on where one stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.planners.networks import build
+from tvm_dnnfusion.cost.memory import Accounting, MemoryModel, Setting, memory_model, network_of
+from tvm_dnnfusion.ecg.graph import Graph, map_refs
+from tvm_dnnfusion.planners.get.planner import GetSearch
+
+MIB = 1 << 20
+EXPLAINERS = ("random", "gnne", "pg", "rg", "informed")
+"""The baseline, the paper's three, and ours that needs no network."""
+
+PAPER: dict[tuple[str, str, str, int], dict[str, float]] = {
+    ("efficientnet-b3", "lbdf", "nsga2", 256): {
+        "random": 77.334, "gnne": 61.265, "pg": 61.792, "rg": 61.535},
+    ("efficientnet-b3", "lbdf", "local", 256): {
+        "random": 90.500, "gnne": 78.007, "pg": 73.569, "rg": 78.433},
+    ("efficientnet-b3", "lbdf", "random", 256): {
+        "random": 172.802, "gnne": 169.928, "pg": 164.086, "rg": 162.774},
+    ("resnet152", "lbdf", "nsga2", 256): {
+        "random": 77.205, "gnne": 68.581, "pg": 67.013, "rg": 66.621},
+    ("resnet152", "lbdf", "local", 256): {
+        "random": 80.733, "gnne": 74.461, "pg": 76.421, "rg": 75.245},
+    ("resnet152", "lbdf", "random", 256): {
+        "random": 113.661, "gnne": 96.021, "pg": 96.413, "rg": 94.453},
+    ("deeplab-v3", "lbdf", "nsga2", 256): {
+        "random": 114.351, "gnne": 113.602, "pg": 113.840, "rg": 113.602},
+    ("deeplab-v3", "lbdf", "local", 256): {
+        "random": 116.644, "gnne": 114.440, "pg": 114.180, "rg": 113.942},
+    ("deeplab-v3", "lbdf", "random", 256): {
+        "random": 148.153, "gnne": 143.925, "pg": 142.548, "rg": 147.022},
+    ("mobilenet-v2", "brr", "local", 128): {
+        "random": 15.101, "gnne": 13.401, "pg": 14.609, "rg": 13.790},
+    ("vgg16", "brr", "local", 128): {
+        "random": 27.606, "gnne": 27.415, "pg": 26.975, "rg": 27.174},
+    ("resnet50", "brr", "local", 128): {
+        "random": 83.685, "gnne": 83.344, "pg": 83.493, "rg": 83.317},
+    ("resnet18", "brr", "local", 128): {
+        "random": 27.127, "gnne": 27.127, "pg": 26.975, "rg": 27.127},
+    ("squeezenet", "brr", "local", 128): {
+        "random": 8.202, "gnne": 6.232, "pg": 6.790, "rg": 7.714},
+    ("mobilenet-v2", "lbdf", "local", 128): {
+        "random": 9.803, "gnne": 8.823, "pg": 9.068, "rg": 8.823},
+    ("vgg16", "lbdf", "local", 128): {
+        "random": 5.973, "gnne": 5.973, "pg": 5.973, "rg": 5.973},
+    ("resnet50", "lbdf", "local", 128): {
+        "random": 25.764, "gnne": 24.588, "pg": 24.588, "rg": 24.196},
+    ("resnet18", "lbdf", "local", 128): {
+        "random": 5.974, "gnne": 5.974, "pg": 5.974, "rg": 5.974},
+    ("squeezenet", "lbdf", "local", 128): {
+        "random": 3.839, "gnne": 3.585, "pg": 3.585, "rg": 3.585},
+    ("mobilenet-v2", "brr", "random", 128): {
+        "random": 16.195, "gnne": 12.593, "pg": 13.307, "rg": 12.838},
+    ("vgg16", "brr", "random", 128): {
+        "random": 29.274, "gnne": 28.593, "pg": 28.124, "rg": 28.847},
+    ("resnet50", "brr", "random", 128): {
+        "random": 91.866, "gnne": 91.669, "pg": 91.763, "rg": 92.376},
+    ("resnet18", "brr", "random", 128): {
+        "random": 28.525, "gnne": 27.919, "pg": 27.599, "rg": 28.081},
+    ("squeezenet", "brr", "random", 128): {
+        "random": 10.249, "gnne": 8.258, "pg": 7.817, "rg": 7.601},
+    ("mobilenet-v2", "lbdf", "random", 128): {
+        "random": 13.209, "gnne": 11.432, "pg": 13.049, "rg": 12.890},
+    ("vgg16", "lbdf", "random", 128): {
+        "random": 6.856, "gnne": 6.268, "pg": 6.562, "rg": 6.464},
+    ("resnet50", "lbdf", "random", 128): {
+        "random": 39.092, "gnne": 35.564, "pg": 32.820, "rg": 32.036},
+    ("resnet18", "lbdf", "random", 128): {
+        "random": 6.856, "gnne": 6.464, "pg": 6.562, "rg": 6.464},
+    ("squeezenet", "lbdf", "random", 128): {
+        "random": 10.080, "gnne": 7.948, "pg": 7.751, "rg": 7.333},
+}  # fmt: skip
+"""(network, memory model, search, KiB) -> printed DRAM in MB by explainer (tables II, III, IV)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One cell of a table, for one seed."""
+
+    network: str
+    scheme: str
+    search: str
+    kib: int
+    plans: int
+    explainer: str
+    seed: int
+
+
+def cases(table: int, seeds: int, explainers: Iterable[str]) -> list[Case]:
+    """The cells of a table, the seeds of one cell apart: rows fill evenly."""
+    found: list[tuple[str, str, str, int, int]] = []
+    if table == 2:
+        found = [(*key, 5000) for key in PAPER if key[3] == 256]
+    elif table in (3, 4):
+        search = "local" if table == 3 else "random"
+        found = [(*key, 2000) for key in PAPER if key[3] == 128 and key[2] == search]
+    elif table == 5:
+        found = [("mobilenet-v2", "lbdf", search, 128, 2000) for search in ("local", "random")]
+    else:  # figure 5
+        rows = (("squeezenet", "brr", "local"), ("mobilenet-v2", "lbdf", "local"),
+                ("vgg16", "lbdf", "random"))  # fmt: skip
+        found = [(*row, 128, plans) for row in rows for plans in (1000, 2000, 3000, 4000)]
+    return [
+        Case(network, scheme, search, kib, plans, explainer, seed)
+        for seed in range(seeds)
+        for network, scheme, search, kib, plans in found
+        for explainer in explainers
+    ]
+
+
+def without_biases(graph: Graph) -> Graph:
+    """The graph with additions of a constant to a convolution or product left out."""
+    moved: dict[str, str] = {}
+    kept = []
+    for op in graph.ops:
+        before = graph.producers.get(op.inputs[0]) if op.inputs else None
+        heavy = before is not None and before.kind in ("nn.conv2d", "matmul")
+        if op.kind == "add" and heavy and op.inputs[1] in graph.constants:
+            moved[op.outputs[0]] = moved.get(op.inputs[0], op.inputs[0])
+        else:
+            kept.append(replace(op, args=tuple(map_refs(a, moved) for a in op.args)))
+    return graph.rebuild(kept, outputs=tuple(moved.get(t, t) for t in graph.outputs))
+
+
+def model_of(case: Case) -> MemoryModel:
+    """The memory model of a case, with nothing in its memory."""
+    network = network_of(without_biases(build(case.network)), merge=False)
+    setting = Setting(case.kib * 1024, accounting=Accounting.PAPER)
+    return memory_model(case.scheme, network, setting)
+
+
+class Free:
+    """A budget without limits of its own."""
+
+    def propose(self, count: int = 1) -> None: ...
+    def spent(self) -> bool:
+        return False
+
+    def offer(self, groups: Any, cost: float) -> bool:
+        return True
+
+    def report(self, phase: str, done: int, total: int | None = None) -> None: ...
+
+
+def measured(case: Case) -> dict[str, Any]:
+    """The row of a case: traffic and largest buffer of what may be fused; the search's figures."""
+    model = model_of(case)
+    search = GetSearch(case.explainer, case.search, case.plans, case.seed)
+    began = time.process_time()
+    groups = [g for g in search.search(model, Free()) if not g & model.unfusable()]
+    costs = [model.evaluate(g) for g in groups]
+    return {
+        **asdict(case),
+        "dram_mib": sum(c.dram_bytes for c in costs) / MIB,
+        "mbu_kib": max(c.buffer_bytes for c in costs if c.buffer_bytes < case.kib * 1024) / 1024,
+        "groups": len(groups),
+        "cpu_seconds": time.process_time() - began,
+        "evaluations": model.evaluations,
+        **(asdict(search.figures) if search.figures else {}),
+        "paper_mb": PAPER.get((case.network, case.scheme, case.search, case.kib), {}).get(
+            case.explainer
+        ),
+    }
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Measure what is missing of a table; Ctrl-C keeps what was measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planners.get_plans")
+    parser.add_argument("--table", type=int, choices=(2, 3, 4, 5, 6), required=True,
+                        help="table of the paper; 6 is figure 5")  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--explainers", default=",".join(EXPLAINERS))
+    parser.add_argument("--networks", default="", help="only these, with commas")
+    parser.add_argument("--searches", default="", help="only these, with commas")
+    parser.add_argument("--output", type=Path, required=True, help="JSON lines; rows are added")
+    options = parser.parse_args(arguments)
+    done = _rows(options.output)
+    wanted = cases(options.table, options.seeds, options.explainers.split(","))
+    for case in wanted:
+        if options.networks and case.network not in options.networks.split(","):
+            continue
+        if options.searches and case.search not in options.searches.split(","):
+            continue
+        if any(all(row[k] == v for k, v in asdict(case).items()) for row in done):
+            continue
+        row = measured(case)
+        with options.output.open("a", encoding="utf-8") as out:
+            out.write(json.dumps(row) + "\n")
+        print(f"{case}: {row['dram_mib']:.2f} MiB, {row['seconds']:.0f} s", flush=True)
+    return 0
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
