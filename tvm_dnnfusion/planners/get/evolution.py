@@ -1,8 +1,10 @@
 """NSGA-II by pymoo: a plan is one bit per edge, set where its ends are fused.
 
 Objectives are DRAM bytes and the largest buffer of a group. Children come from two-point crossover
-(edges stand in topological order: parents exchange a stretch of the network) and flipped bits; what
-does not fit is split, and the split plan goes back into the population.
+(edges stand in topological order: parents exchange a stretch of the network) and flipped bits. What
+does not fit is split. The split plan goes back into the population (`inherit`), or counts for its
+figures only, as where a library sees plans as black boxes: children then descend from what was
+proposed, and random splits are not kept.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ class MissingSearch(ImportError):
     exit_code = 3
 
 
-def evolve(task: Task, population: int) -> None:
+def evolve(task: Task, population: int, inherit: bool = True) -> None:
     """Run until the budget is spent; the task's keeper holds the best plan.
 
     Raises
@@ -48,10 +50,10 @@ def evolve(task: Task, population: int) -> None:
     figures: dict[bytes, tuple[float, float]] = {}
 
     def settled(plan: Partition) -> np.ndarray:
-        """The bits of the plan once it is rectified; its objectives are noted."""
-        cost, plan = task.proposed(plan)
-        bits = np.array(fused_of(space, plan), dtype=bool)
-        figures[bits.tobytes()] = (cost, float(task.oracle.buffer(plan)))
+        """The bits that stay in the population; the objectives of the rectified plan are noted."""
+        cost, made = task.proposed(plan)
+        bits = np.array(fused_of(space, made if inherit else plan), dtype=bool)
+        figures[bits.tobytes()] = (cost, float(task.oracle.buffer(made)))
         return bits
 
     class Random(Sampling):

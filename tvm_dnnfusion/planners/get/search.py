@@ -90,5 +90,17 @@ def nsga2(task: Task) -> None:
     evolve(task, POPULATION)
 
 
-SEARCHES: dict[str, Search] = {"random": random_search, "local": local_search, "nsga2": nsga2}
+def nsga2_plain(task: Task) -> None:
+    """NSGA-II whose population holds plans as proposed, not as split; see `evolution.evolve`."""
+    from tvm_dnnfusion.planners.get.evolution import evolve
+
+    evolve(task, POPULATION, inherit=False)
+
+
+SEARCHES: dict[str, Search] = {
+    "nsga2": nsga2,
+    "local": local_search,
+    "random": random_search,
+    "nsga2-plain": nsga2_plain,
+}
 """Searches by the name that `--search` takes."""
