@@ -178,8 +178,8 @@ def test_the_shipped_weights_know_a_network_that_they_were_not_trained_on(scheme
     assert made.facts["networks_not_trained_on"]["f1"] > 0.95
     network = network_of(build("resnet18"), merge=True)
     found = judged(made, samples_of([network], Recipe(scheme, groups=16), seed=11))
-    assert found["invalid"] > 50
-    assert found["f1"] > 0.9
+    assert found["invalid"] > 40
+    assert found["f1"] > 0.95
 
 
 @needs_torch
