@@ -168,7 +168,7 @@ def test_weights_come_back_from_a_file(trained, tmp_path: Path):
 
 
 @needs_torch
-@pytest.mark.parametrize("scheme", ["lbdf"])
+@pytest.mark.parametrize("scheme", ["lbdf", "brr"])
 def test_the_shipped_weights_know_a_network_that_they_were_not_trained_on(scheme: str):
     from benchmarks.planners.networks import build
     from tvm_dnnfusion.gnn.weights import load, shipped
