@@ -26,24 +26,21 @@ def _relu(x: Any) -> Any:
     return tirx.max(x, _c(0, x))
 
 
-def _gelu(x: Any, m: Any) -> Any:
-    return x * _c(0.5, x) * (_c(1, x) + m.erf(x * _c(0.7071067811865476, x)))
-
-
-def _gelu_tanh(x: Any, m: Any) -> Any:
-    inner = _c(0.7978845608028654, x) * (x + _c(0.044715, x) * x * x * x)
-    return _c(0.5, x) * x * (_c(1, x) + m.tanh(inner))
+# ln(1 + e**x) is x within half a unit of the last place of float32 from here on.
+_LINEAR = 17.0
 
 
 def _softplus(x: Any, op: Op) -> Any:
     beta, limit = float(op.attr("beta", 1.0)), float(op.attr("threshold", 20.0))  # type: ignore[arg-type]
-    soft = tirx.log(_c(1, x) + vecmath.exp(x * _c(beta, x))) / _c(beta, x)
+    if beta == 1.0 and limit >= _LINEAR and vecmath.dtype_of(x) == "float32":
+        return vecmath.softplus(x)
+    soft = vecmath.softplus(x * _c(beta, x)) / _c(beta, x)
     return tirx.Select(x * _c(beta, x) > _c(limit, x), x, soft)
 
 
-def _selu(x: Any, m: Any) -> Any:
+def _selu(x: Any) -> Any:
     scale, alpha = 1.0507009873554805, 1.6732632423543772
-    return _c(scale, x) * tirx.Select(x > _c(0, x), x, _c(alpha, x) * (m.exp(x) - _c(1, x)))
+    return tirx.Select(x > _c(0, x), _c(scale, x) * x, _c(scale * alpha, x) * vecmath.expm1(x))
 
 
 def _sign(x: Any) -> Any:
@@ -53,7 +50,7 @@ def _sign(x: Any) -> Any:
 
 UNARY: Mapping[str, Callable[[Any], Any]] = {
     "abs": tirx.abs, "negative": lambda x: _c(0, x) - hidden(x), "square": lambda x: x * x,
-    "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": tirx.log,
+    "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": vecmath.log,
     "ceil": tirx.ceil, "floor": tirx.floor, "round": tirx.nearbyint, "trunc": tirx.trunc,
     "sin": tirx.sin, "cos": tirx.cos, "tan": tirx.tan, "asin": tirx.asin, "acos": tirx.acos,
     "atan": tirx.atan, "sign": _sign,
@@ -63,32 +60,14 @@ UNARY: Mapping[str, Callable[[Any], Any]] = {
     "isnan": tirx.isnan, "isinf": tirx.isinf, "isfinite": tirx.isfinite,
 }  # fmt: skip
 
-# With exponentials: the second argument has exp, tanh, erf ... as polynomials or as library calls.
-TRANSCENDENTAL: Mapping[str, Callable[[Any, Any], Any]] = {
-    "exp": lambda x, m: m.exp(x), "tanh": lambda x, m: m.tanh(x), "erf": lambda x, m: m.erf(x),
-    "sigmoid": lambda x, m: m.sigmoid(x), "sinh": lambda x, m: m.sinh(x),
-    "cosh": lambda x, m: m.cosh(x), "nn.silu": lambda x, m: x * m.sigmoid(x),
-    "nn.gelu": _gelu, "nn.gelu_tanh": _gelu_tanh, "nn.selu": _selu,
+TRANSCENDENTAL: Mapping[str, Callable[[Any], Any]] = {
+    "exp": vecmath.exp, "tanh": vecmath.tanh, "erf": vecmath.erf, "sigmoid": vecmath.sigmoid,
+    "sinh": vecmath.sinh, "cosh": vecmath.cosh, "nn.silu": vecmath.silu, "nn.gelu": vecmath.gelu,
+    "nn.gelu_tanh": vecmath.gelu_tanh, "nn.selu": _selu,
 }  # fmt: skip
 
 # Kinds whose expression mentions its operand more than once: it is bound to a variable first.
-REPEATS = frozenset(
-    {
-        "square",
-        "erf",
-        "tanh",
-        "nn.silu",
-        "nn.gelu",
-        "nn.gelu_tanh",
-        "nn.selu",
-        "sign",
-        "nn.softplus",
-        "nn.leakyrelu",
-        "nn.prelu",
-        "floor_mod",
-        "log_add_exp",
-    }
-)
+REPEATS = frozenset({"square", "nn.selu", "sign", "nn.leakyrelu", "nn.prelu", "floor_mod", "power"})
 
 
 def _is_int(x: Any) -> bool:
@@ -108,14 +87,29 @@ def _floor_mod(a: Any, b: Any) -> Any:
     return tirx.floormod(a, b) if _is_int(a) else a - tirx.floor(a / b) * b
 
 
-def _log_add_exp(a: Any, b: Any) -> Any:
-    top = tirx.max(a, b)
-    return top + tirx.log(vecmath.exp(a - top) + vecmath.exp(b - top))
+def _power(a: Any, b: Any) -> Any:
+    """a**b; exponents that are small multiples of 1/4 by products and square roots."""
+    known = isinstance(b, tirx.FloatImm) and abs(b.value) in _POWERS
+    if not known:
+        return tirx.power(a, b)
+    value = _POWERS[abs(b.value)](a)
+    return value if b.value > 0 else _c(1, a) / value
 
+
+def _three_quarters(a: Any) -> Any:
+    root = tirx.sqrt(a)
+    return root * tirx.sqrt(root)
+
+
+_POWERS: Mapping[float, Callable[[Any], Any]] = {
+    0.25: lambda a: tirx.sqrt(tirx.sqrt(a)), 0.5: tirx.sqrt, 0.75: _three_quarters,
+    1.0: lambda a: a, 1.5: lambda a: a * tirx.sqrt(a), 2.0: lambda a: a * a,
+    3.0: lambda a: a * a * a, 4.0: lambda a: (a * a) * (a * a),
+}  # fmt: skip
 
 BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - hidden(b),
-    "multiply": lambda a, b: a * b, "divide": _divide, "power": tirx.power,
+    "multiply": vecmath.multiply, "divide": _divide, "power": _power,
     "maximum": tirx.max, "minimum": tirx.min,
     "floor_divide": lambda a, b: tirx.floordiv(a, b) if _is_int(a) else tirx.floor(a / b),
     "equal": lambda a, b: tirx.EQ(_number(a), hidden(_number(b))),
@@ -126,7 +120,8 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "logical_xor": lambda a, b: tirx.NE(_number(a), _number(b)),
     "bitwise_and": lambda a, b: a & b, "bitwise_or": lambda a, b: a | b,
     "bitwise_xor": lambda a, b: a ^ b,
-    "mod": tirx.truncmod, "floor_mod": _floor_mod, "atan2": tirx.atan2, "log_add_exp": _log_add_exp,
+    "mod": tirx.truncmod, "floor_mod": _floor_mod, "atan2": tirx.atan2,
+    "log_add_exp": vecmath.log_add_exp,
     "left_shift": lambda a, b: a << b, "right_shift": lambda a, b: a >> b,
 }  # fmt: skip
 
@@ -230,9 +225,7 @@ SPECIAL: Mapping[str, Callable[[Op, list[Value], tuple[int, ...], str], Value]] 
 def emit(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value | None:
     """The value of a One-to-One op, or None if it is not one that is known here."""
     if op.kind in TRANSCENDENTAL:
-        fn, light = TRANSCENDENTAL[op.kind], inputs[0].weight <= POLYNOMIAL_WEIGHT
-        math = vecmath if light else vecmath.LIBRARY
-        return elementwise(op, lambda x: fn(x, math), inputs, shape, dtype)
+        return elementwise(op, TRANSCENDENTAL[op.kind], inputs, shape, dtype)
     if op.kind in UNARY:
         return elementwise(op, UNARY[op.kind], inputs, shape, dtype)
     if op.kind in BINARY and len(inputs) == 2:
@@ -247,19 +240,8 @@ def weight(op: Op, inputs: list[Value]) -> int:
     TVM's simplifier puts expressions in place of the variables that stand for them, so an
     expression grows with every mention of an operand.
     """
-    total = sum(v.weight for v in inputs)
-    if op.kind in TRANSCENDENTAL:
-        return total * (_POLYNOMIAL_MENTIONS if total <= POLYNOMIAL_WEIGHT else _LIBRARY_MENTIONS)
-    return total * (2 if op.kind in REPEATS else 1)
+    return sum(v.weight for v in inputs) * (2 if op.kind in REPEATS else 1)
 
-
-# A polynomial mentions its operand about so often (counted in the expressions of erf and tanh).
-_POLYNOMIAL_MENTIONS = 40
-_LIBRARY_MENTIONS = 4  # TVM writes tanh and sigmoid out over exp
-
-# The heaviest operand of a polynomial; heavier ones get a library call, which mentions it once.
-# Measured: tanh of one load compiles in 0.05 s, erf of tanh as two polynomials in 39 s.
-POLYNOMIAL_WEIGHT = 12
 
 # Heavier expressions are stored, so that what reads them loads them.
 MAX_WEIGHT = 512

@@ -104,7 +104,7 @@ def softmax(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stag
     if op.kind == "nn.log_softmax":
         power = _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype)
         total = stages.reduce(power, axes, te.sum, zero)
-        return _map([x, top, total], lambda a, m, s: a - m - tirx.log(s), shape, x.dtype)
+        return _map([x, top, total], lambda a, m, s: a - m - vecmath.log(s), shape, x.dtype)
     power = stages.hold(
         _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype), layout=x.layout
     )

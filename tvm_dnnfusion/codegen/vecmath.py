@@ -1,153 +1,178 @@
-"""Transcendental functions as polynomials that vectorise.
+"""Transcendental functions that vectorise, as operators of their own.
 
-TVM lowers exp, tanh and erf to scalar calls of libm, which take 10 to 35 times longer than the rest
-of a fused kernel. These float32 forms are straight-line arithmetic. Other dtypes keep TVM's
-intrinsics. Error bounds were measured against float64 over the range and stand with each function;
-tests/codegen/test_vecmath.py holds them.
+TVM lowers exp, tanh, erf and log to scalar calls of libm, which take 10 to 35 times longer than the
+rest of a fused kernel. Here each is an operator `dnnfusion.<name>` that stands for straight-line
+float32 arithmetic (`polynomials`) and is written out only at the very end, when loops are vectors
+already (TVM's LowerIntrin). Until then an element is one call however deep functions nest, so that
+schedules, simplification and code size do not grow with them; and no pass that takes floats for
+reals sees the arithmetic. Other dtypes keep TVM's intrinsics.
+
+Importing this module registers the operators; doing so again changes nothing.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import tvm
+import tvm_ffi
 from tvm import tirx
+from tvm.ir import _ffi_api as ir_api
 
-_LOG2E = 1.4426950408889634
-_LN2_HI, _LN2_LO = 0.693359375, -2.12194440e-4  # their sum is ln 2 to 40 bits (Cody, Waite 1980)
-_EXP = (1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 0.5, 1.0, 1.0)  # Taylor, |r| <= ln(2)/2
+from tvm_dnnfusion.codegen import polynomials
+
+_PREFIX = "dnnfusion."
+_PURE = 1  # CallEffectKind::kPure
+
+ULP: Mapping[str, float] = {
+    "exp": 1.2, "expm1": 1.8, "log": 1.0, "tanh": 2.6, "erf": 5.0, "sigmoid": 2.5, "silu": 2.6,
+    "softplus": 2.1, "mish": 3.6, "tanh_softplus": 3.4, "sinh": 2.4, "cosh": 1.6, "gelu": 3.5,
+    "gelu_tanh": 2.5,
+}  # fmt: skip
+"""Largest error over all of float32, in units of the last place of the exact result (2**-149 below
+2**-126), with and without fused multiply-add. For those of `TAIL`: from that argument on."""
+
+TAIL: Mapping[str, float] = {"gelu": -1.0, "gelu_tanh": -1.0}
+"""Below this argument, where x Phi(x) fades, the error is bounded by 2**-22 |x| instead, which is
+what 1 + erf(x / sqrt 2) in float32 gives."""
+
+_FORMS: Mapping[str, Callable[..., Any]] = {
+    name: getattr(polynomials, name) for name in (*ULP, "log_add_exp")
+}
 
 
-def _f(value: float) -> Any:
-    return tirx.const(value, "float32")
+def dtype_of(expr: Any) -> str:
+    """The dtype of a TIR expression."""
+    return str(getattr(expr.ty, "dtype", expr.ty))
 
 
-def _poly(x: Any, coefficients: tuple[float, ...]) -> Any:
-    acc = _f(coefficients[0])
-    for c in coefficients[1:]:
-        acc = acc * x + _f(c)
-    return acc
+def _lowering(form: Callable[..., Any]) -> Callable[[Any], Any]:
+    def lower(call: Any) -> Any:
+        m = polynomials.Form(call)
+        return m.close(form(m, *(m.let(a) for a in call.args)))
+
+    return lower
 
 
-def _let(value: Any, body: Callable[[Any], Any]) -> Any:
-    var = tirx.Var("t", "float32")
-    return tirx.Let(var, value, body(var))
+def _register() -> None:
+    known = set(map(str, tvm.ir.Op.list_op_names()))
+    lowered = tvm.get_global_func("tirx.RegisterOpLowerIntrinsic")
+    for name, form in _FORMS.items():
+        full = _PREFIX + name
+        if full in known:
+            continue
+        ir_api.RegisterOp(full, (form.__doc__ or name).splitlines()[0])  # type: ignore[attr-defined]
+        op = tvm.ir.Op.get(full)
+        op.set_num_inputs(2 if name == "log_add_exp" else 1)
+        op.set_attr("TCallEffectKind", _PURE)
+        op.set_attr("TVectorizable", True)
+        op.set_attr("TScriptPrinterName", full)
+        lowered(full, _lowering(form), "default", 10)
+
+
+_register()
+
+
+def _call(name: str, *args: Any) -> Any:
+    return tirx.call_intrin(dtype_of(args[0]), _PREFIX + name, *args)
+
+
+def _is(expr: Any, name: str) -> bool:
+    return isinstance(expr, tvm.ir.Call) and getattr(expr.op, "name", "") == _PREFIX + name
+
+
+def _c(value: float, like: Any) -> Any:
+    return tirx.const(value, dtype_of(like))
+
+
+def _float32(x: Any) -> bool:
+    return dtype_of(x) == "float32"
 
 
 def exp(x: Any) -> Any:
-    """e**x, relative error below 1.5e-7, and below 1e-6 in the last half step, above 88.37.
-
-    0 below -87.3, inf above 88.7; NaN stays NaN.
-    """
-    if x.ty.dtype != "float32":
-        return tirx.exp(x)
-    return _let(x, _exp)
+    """e**x."""
+    return _call("exp", x) if _float32(x) else tirx.exp(x)
 
 
-def _exp(x: Any) -> Any:
-    clipped = tirx.max(tirx.min(x, _f(88.72283)), _f(-87.33654))
-    # 2**128 has no float32 form: the last half step is left to the polynomial
-    scaled = tirx.min(tirx.floor(clipped * _f(_LOG2E) + _f(0.5)), _f(127.0))
-
-    def assemble(n: Any) -> Any:
-        rest = clipped - n * _f(_LN2_HI) - n * _f(_LN2_LO)
-        bits = tirx.Cast("int32", n) + tirx.const(127, "int32")
-        power = tirx.reinterpret("float32", bits << tirx.const(23, "int32"))
-        value = _let(rest, lambda r: _poly(r, _EXP)) * power
-        # min and max swallow NaN on some targets; the two ends keep libm's limits
-        value = tirx.Select(x > _f(88.72283), tirx.const(float("inf"), "float32"), value)
-        value = tirx.Select(x < _f(-87.33654), _f(0.0), value)
-        return tirx.Select(tirx.isnan(x), x, value)
-
-    return _let(scaled, assemble)
+def expm1(x: Any) -> Any:
+    """e**x - 1, without cancellation where x is small (float32)."""
+    return _call("expm1", x) if _float32(x) else tirx.exp(x) - _c(1, x)
 
 
-def sigmoid(x: Any) -> Any:
-    """1 / (1 + e**-x), relative error below 2e-7; below -87 it may be 0."""
-    if x.ty.dtype != "float32":
-        return tirx.sigmoid(x)
-    return _f(1.0) / (_f(1.0) + exp(_f(0.0) - x))
+def log(x: Any) -> Any:
+    """The natural logarithm."""
+    return _call("log", x) if _float32(x) else tirx.log(x)
 
 
 def tanh(x: Any) -> Any:
-    """tanh(x), absolute error below 1.5e-7, relative error below 3e-7.
-
-    An odd polynomial below 0.25, else by exp(-2|x|).
-    """
-    if x.ty.dtype != "float32":
+    """tanh(x); of softplus(x) as one function."""
+    if not _float32(x):
         return tirx.tanh(x)
-
-    def both(v: Any) -> Any:
-        size = tirx.Select(v < _f(0.0), _f(0.0) - v, v)
-        decay = exp(size * _f(-2.0))
-        large = _let(decay, lambda d: (_f(1.0) - d) / (_f(1.0) + d))
-        signed = _let(large, lambda u: tirx.Select(v < _f(0.0), _f(0.0) - u, u))
-        square = v * v
-        small = v * _poly(square, (62 / 2835, -17 / 315, 2 / 15, -1 / 3, 1.0))
-        return tirx.Select(size < _f(0.25), small, signed)
-
-    return _let(x, both)
-
-
-# Abramowitz and Stegun 7.1.26: erf(x) = 1 - (a1 t + ... + a5 t^5) e^(-x^2), t = 1 / (1 + p x).
-_ERF_P = 0.3275911
-_ERF = (1.061405429, -1.453152027, 1.421413741, -0.284496736, 0.254829592)
+    return _call("tanh_softplus", x.args[0]) if _is(x, "softplus") else _call("tanh", x)
 
 
 def erf(x: Any) -> Any:
-    """erf(x), absolute error below 4e-7 (formula 7.1.26 and a Taylor polynomial below 0.5)."""
-    if x.ty.dtype != "float32":
-        return tirx.erf(x)
-
-    def both(v: Any) -> Any:
-        size = tirx.Select(v < _f(0.0), _f(0.0) - v, v)
-        t = _f(1.0) / (_f(1.0) + _f(_ERF_P) * size)
-        tail = _let(t, lambda u: _poly(u, _ERF) * u) * exp(_f(0.0) - size * size)
-        large = _f(1.0) - tail
-        signed = _let(large, lambda u: tirx.Select(v < _f(0.0), _f(0.0) - u, u))
-        square = v * v
-        series = tuple(
-            1.1283791670955126 * c
-            for c in (1 / 9360, -1 / 1320, 1 / 216, -1 / 42, 1 / 10, -1 / 3, 1.0)
-        )
-        small = v * _poly(square, series)
-        return tirx.Select(size < _f(0.5), small, signed)
-
-    return _let(x, both)
+    """erf(x)."""
+    return _call("erf", x) if _float32(x) else tirx.erf(x)
 
 
-_SINH = tuple(1 / math.factorial(k) for k in range(17, 0, -2))  # Taylor, |x| < 1
+def sigmoid(x: Any) -> Any:
+    """1 / (1 + e**-x)."""
+    return _call("sigmoid", x) if _float32(x) else tirx.sigmoid(x)
+
+
+def silu(x: Any) -> Any:
+    """x / (1 + e**-x)."""
+    return _call("silu", x) if _float32(x) else x * tirx.sigmoid(x)
+
+
+def gelu(x: Any) -> Any:
+    """x Phi(x)."""
+    if _float32(x):
+        return _call("gelu", x)
+    return x * _c(0.5, x) * (_c(1, x) + tirx.erf(x * _c(0.7071067811865476, x)))
+
+
+def gelu_tanh(x: Any) -> Any:
+    """x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x**3)))."""
+    if _float32(x):
+        return _call("gelu_tanh", x)
+    inner = _c(0.7978845608028654, x) * (x + _c(0.044715, x) * x * x * x)
+    return _c(0.5, x) * x * (_c(1, x) + tirx.tanh(inner))
+
+
+def softplus(x: Any) -> Any:
+    """ln(1 + e**x)."""
+    if _float32(x):
+        return _call("softplus", x)
+    return tirx.max(x, _c(0, x)) + tirx.log(_c(1, x) + tirx.exp(-tirx.abs(x)))
+
+
+def log_add_exp(a: Any, b: Any) -> Any:
+    """ln(e**a + e**b)."""
+    if _float32(a):
+        return _call("log_add_exp", a, b)
+    top = tirx.max(a, b)
+    return top + tirx.log(tirx.exp(a - top) + tirx.exp(b - top))
 
 
 def cosh(x: Any) -> Any:
-    """cosh(x), relative error below 4e-7 in float32; LLVM has no form of it for vectors."""
-    return _halves(x, lambda v, up, down: up + down)
+    """cosh(x)."""
+    return _call("cosh", x) if _float32(x) else (tirx.exp(x) + tirx.exp(-x)) * _c(0.5, x)
 
 
 def sinh(x: Any) -> Any:
-    """sinh(x), relative error below 4e-7 in float32; LLVM has no form of it for vectors."""
-
-    def both(v: Any, up: Any, down: Any) -> Any:
-        zero, one = tirx.const(0, dtype_of(v)), tirx.const(1, dtype_of(v))
-        square, series = v * v, zero
-        for c in _SINH:
-            series = series * square + tirx.const(c, dtype_of(v))
-        large = tirx.Select(v < zero, down - up, up - down)
-        return tirx.Select(tirx.And(v < one, v > zero - one), v * series, large)
-
-    return _halves(x, both)
+    """sinh(x); the float64 form loses relative accuracy near 0."""
+    return _call("sinh", x) if _float32(x) else (tirx.exp(x) - tirx.exp(-x)) * _c(0.5, x)
 
 
-def _halves(x: Any, combine: Callable[[Any, Any, Any], Any]) -> Any:
-    """`combine(x, e**|x| / 2, e**-|x| / 2)`, by e**(|x| / 2), which does not overflow early."""
-    dtype = dtype_of(x)
-    half = tirx.const(0.5, dtype)
-    v, root = tirx.Var("v", dtype), tirx.Var("r", dtype)
-    size = tirx.Select(v < tirx.const(0, dtype), tirx.const(0, dtype) - v, v)
-    body = combine(v, (half * root) * root, half / (root * root))
-    return tirx.Let(v, x, tirx.Let(root, exp(size * half), body))
+def multiply(a: Any, b: Any) -> Any:
+    """a * b; of x and tanh(softplus(x)) as mish(x)."""
+    for x, y in ((a, b), (b, a)):
+        if _is(y, "tanh_softplus") and tvm_ffi.structural_equal(y.args[0], x):
+            return _call("mish", x)
+    return a * b
 
 
 # Integers of the width of a float, by its dtype.
@@ -164,19 +189,3 @@ def hidden(x: Any) -> Any:
     if dtype not in _BITS:
         return x
     return tirx.reinterpret(dtype, tirx.reinterpret(_BITS[dtype], x))
-
-
-LIBRARY = SimpleNamespace(
-    exp=tirx.exp,
-    tanh=tirx.tanh,
-    erf=tirx.erf,
-    sigmoid=tirx.sigmoid,
-    sinh=lambda x: (tirx.exp(x) - tirx.exp(-x)) * tirx.const(0.5, dtype_of(x)),
-    cosh=lambda x: (tirx.exp(x) + tirx.exp(-x)) * tirx.const(0.5, dtype_of(x)),
-)
-"""The same functions as calls of TVM's intrinsics: slower by far, but short."""
-
-
-def dtype_of(expr: Any) -> str:
-    """The dtype of a TIR expression."""
-    return str(getattr(expr.ty, "dtype", expr.ty))
