@@ -43,6 +43,7 @@ format: $(VENV)/dev.stamp
 docs: $(VENV)/run.stamp
 	$(BIN)/python -m tvm_dnnfusion.rewrite.docs docs/rules.md
 	$(BIN)/python -m tvm_dnnfusion.relay.docs docs/relay.md
+	$(BIN)/python -m benchmarks.ulp docs/numerics.md
 
 bench: $(VENV)/run.stamp
 	$(BIN)/python -m benchmarks.latency --threads $(THREADS) --output $(BUILD)/latency

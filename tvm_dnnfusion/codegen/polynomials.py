@@ -68,9 +68,15 @@ class Form:
         return tirx.reinterpret(self.floats, bits)
 
     def let(self, value: Any) -> Any:
-        """A variable that holds the value."""
+        """A variable that holds the value.
+
+        TVM's analyser, which sees every binding, puts values in place of variables, so that its
+        work would grow exponentially along a form and over nested ones. It takes NaN == NaN for
+        true and is content with the 0; LLVM, which knows better, keeps the value alone.
+        """
         var = tirx.Var(f"t{len(self.bound)}", value.ty)
-        self.bound.append((var, value))
+        nan = tirx.reinterpret("float32", tirx.const(0x7FC00000, "int32"))
+        self.bound.append((var, tirx.Select(tirx.EQ(nan, nan), tirx.const(0, value.ty), value)))
         return var
 
     def close(self, value: Any) -> Any:
@@ -87,12 +93,12 @@ class Form:
         return acc
 
     def at_least(self, x: Any, low: float) -> Any:
-        """max(x, low); NaN stays."""
-        return self.let(tirx.Select(x < self.f(low), self.f(low), x))
+        """max(x, low); NaN stays, since the second operand is the one taken."""
+        return self.let(tirx.max(self.f(low), x))
 
     def at_most(self, x: Any, high: float) -> Any:
         """min(x, high); NaN stays."""
-        return self.let(tirx.Select(x > self.f(high), self.f(high), x))
+        return self.let(tirx.min(self.f(high), x))
 
     def within(self, x: Any, bound: float) -> Any:
         """x between -bound and bound; NaN stays."""

@@ -170,9 +170,21 @@ def sinh(x: Any) -> Any:
 def multiply(a: Any, b: Any) -> Any:
     """a * b; of x and tanh(softplus(x)) as mish(x)."""
     for x, y in ((a, b), (b, a)):
-        if _is(y, "tanh_softplus") and tvm_ffi.structural_equal(y.args[0], x):
+        if _is(y, "tanh_softplus") and _same(y.args[0], x):
             return _call("mish", x)
     return a * b
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether two expressions are one variable, or loads of one element."""
+    if a.same_as(b):
+        return True
+    loads = isinstance(a, tirx.ProducerLoad) and isinstance(b, tirx.ProducerLoad)
+    return (
+        loads
+        and a.producer.same_as(b.producer)
+        and all(tvm_ffi.structural_equal(i, k) for i, k in zip(a.indices, b.indices))
+    )
 
 
 # Integers of the width of a float, by its dtype.
