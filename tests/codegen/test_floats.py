@@ -56,16 +56,42 @@ def test_nothing_is_cancelled(
 
 
 def test_nested_polynomials_do_not_multiply() -> None:
-    """A polynomial of a polynomial would mention its operand 1,600 times."""
+    """A polynomial of a polynomial would mention its operand 1,600 times: each stays one call."""
     b = GraphBuilder()
     b.output(b.op("erf", b.op("tanh", b.input("x", (32,)))))
     graph = b.build()
     kernel = lower_block("k", graph.ops, graph, {}, host())
-    assert kernel.func.script().count("T.erf(") == 1
+    assert "T.dnnfusion.erf(T.dnnfusion.tanh(" in kernel.func.script()
     x = np.linspace(-2, 2, 32, dtype="float32")
     (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, {"x": x})
     wanted = [math.erf(math.tanh(float(v))) for v in x]
     np.testing.assert_allclose(out, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_mish_as_exporters_leave_it_is_one_function() -> None:
+    b = GraphBuilder()
+    x = b.op("negative", b.input("x", (64,)))
+    b.output(b.op("multiply", x, b.op("tanh", b.op("nn.softplus", x))))
+    graph = b.build()
+    kernel = lower_block("k", graph.ops, graph, {}, host())
+    assert kernel.func.script().count("T.dnnfusion.") == 1
+    feed = {"x": np.linspace(-60, 60, 64, dtype="float32")}
+    (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, feed)
+    v = -feed["x"].astype("float64")
+    wanted = v * np.tanh(np.log1p(np.exp(-np.abs(v))) + np.maximum(v, 0))
+    np.testing.assert_allclose(out, wanted, rtol=5e-7)
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -0.5, 0.25, 0.5, 0.75, 1.5, 2.0, 3.0, 0.3])
+def test_powers_with_constant_exponents(exponent: float) -> None:
+    b = GraphBuilder()
+    b.output(b.op("power", b.input("x", (32,)), b.constant(np.full((), exponent, "float32"))))
+    graph = b.build()
+    kernel = lower_block("k", graph.ops, graph, {}, host())
+    assert ("T.pow(" in kernel.func.script()) == (exponent == 0.3)
+    feed = {"x": np.linspace(0.01, 9, 32, dtype="float32")}
+    (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, feed)
+    np.testing.assert_allclose(out, feed["x"].astype("float64") ** np.float32(exponent), rtol=5e-7)
 
 
 def test_an_expression_that_grows_is_stored() -> None:
