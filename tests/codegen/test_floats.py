@@ -85,7 +85,7 @@ def test_mish_as_exporters_leave_it_is_one_function() -> None:
 @pytest.mark.parametrize("exponent", [-2.0, -0.5, 0.25, 0.5, 0.75, 1.5, 2.0, 3.0, 0.3])
 def test_powers_with_constant_exponents(exponent: float) -> None:
     b = GraphBuilder()
-    b.output(b.op("power", b.input("x", (32,)), b.constant(np.full((), exponent, "float32"))))
+    b.output(b.op("power", b.input("x", (32,)), b.constant("c", np.full((), exponent, "float32"))))
     graph = b.build()
     kernel = lower_block("k", graph.ops, graph, {}, host())
     assert ("T.pow(" in kernel.func.script()) == (exponent == 0.3)
