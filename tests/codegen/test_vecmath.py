@@ -144,8 +144,9 @@ def test_log_add_exp_as_in_numpy():
     a, b = (gen.normal(0, 40, 4096).astype("float32") for _ in range(2))
     a[:6], b[:6] = (INF, -INF, INF, -INF, NAN, 1), (INF, -INF, -INF, 3, 0, NAN)
     found, _ = _compiled(vecmath.log_add_exp, a, b, n=4096)
-    wanted = np.logaddexp(a.astype("float64"), b.astype("float64"))
-    np.testing.assert_allclose(found, wanted, rtol=3e-7)
+    with np.errstate(invalid="ignore"):
+        wanted = np.logaddexp(a.astype("float64"), b.astype("float64"))
+    np.testing.assert_allclose(found, wanted, rtol=3e-7, atol=3e-7)
 
 
 @pytest.mark.parametrize("name", ulp.TRUE)

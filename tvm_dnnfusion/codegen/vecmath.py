@@ -17,7 +17,7 @@ from typing import Any
 
 import tvm
 import tvm_ffi
-from tvm import tirx
+from tvm import te, tirx
 from tvm.ir import _ffi_api as ir_api
 
 from tvm_dnnfusion.codegen import polynomials
@@ -176,15 +176,15 @@ def multiply(a: Any, b: Any) -> Any:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether two expressions are one variable, or loads of one element."""
+    """Whether two expressions are one variable, or loads of one element of a stage."""
     if a.same_as(b):
         return True
-    loads = isinstance(a, tirx.ProducerLoad) and isinstance(b, tirx.ProducerLoad)
-    return (
-        loads
-        and a.producer.same_as(b.producer)
-        and all(tvm_ffi.structural_equal(i, k) for i, k in zip(a.indices, b.indices))
-    )
+    if not (isinstance(a, tvm.ir.Call) and isinstance(b, tvm.ir.Call) and a.op.same_as(b.op)):
+        return False
+    (x, *here), (y, *there) = a.args, b.args
+    if not (isinstance(x, te.Tensor) and x.same_as(y) and len(here) == len(there)):
+        return False
+    return all(tvm_ffi.structural_equal(i, k) for i, k in zip(here, there))
 
 
 # Integers of the width of a float, by its dtype.
