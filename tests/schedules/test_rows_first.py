@@ -60,6 +60,14 @@ def test_results_by_rows_equal_the_unfused_ones(graph):
     check_block(graph, "conv", {"x": C16}, SMALL)
 
 
+def test_a_transposed_convolution_by_rows_equals_the_unfused_one():
+    def make(b):
+        x = b.input("x", (1, 16, 30, 30))
+        return b.op("nn.conv2d_transpose", x, weights(b, 16, 32, 2, 2), strides=(2, 2))
+
+    check_block(built(make), "conv", {"x": C16}, SMALL)
+
+
 def test_the_border_is_laid_out_for_a_strip_and_not_for_the_image():
     func = scheduled(lowered(conv(16, 64, (40, 40)), {"x": C16}, SMALL), SMALL)
     text = func.script()

@@ -41,12 +41,20 @@ def conv_block(k: Kernel) -> None:
             movement(k, name)
     for name in k.names("pack"):
         movement(k, name)
-    for name in k.names("pad"):
-        if strip is None or k.reduction(name):
+    _lay_out(k, anchor, strip)
+
+
+def _lay_out(k: Kernel, anchor: str, strip: Any | None) -> None:
+    """The stages that the anchor reads: for a strip of rows where they serve nothing else."""
+    inside = {anchor, f"{anchor}_init", f"{anchor}_update"}
+    for name in reversed(k.names("pad")):
+        readers = {k.sch.get(b).name_hint for b in k.sch.get_consumers(name)}
+        if strip is None or k.reduction(name) or not readers <= inside:
             movement(k, name)
-        else:
-            k.sch.compute_at(name, strip, preserve_unit_loops=True)
-            k.vectorize(k.loops(name)[-1])
+            continue
+        k.sch.compute_at(name, strip, preserve_unit_loops=True)
+        k.vectorize(k.loops(name)[-1])
+        inside.add(name)
 
 
 def _follows(extents: list[int], anchor: list[int]) -> bool:
