@@ -138,4 +138,5 @@ def test_the_plain_schedule_inlines_runs_in_parallel_and_in_vectors():
 
 
 def test_every_kind_that_lowering_can_give_has_a_schedule():
-    assert set(SCHEDULES["cpu"]) == set(HEAVY) | {"plain"}, "a new schedule belongs in HEAVY"
+    elsewhere = {"plain", "winograd"}  # winograd: tests/codegen/test_winograd.py
+    assert set(SCHEDULES["cpu"]) == set(HEAVY) | elsewhere, "a new schedule belongs in HEAVY"
