@@ -87,6 +87,14 @@ def epilogue() -> Given:
     return residual_net(1), ("relu", "conv2d_1"), DEVICE, "dnnfusion"
 
 
+def prologue() -> Given:
+    b = GraphBuilder()
+    y = b.op("matmul", b.input("x", (8, 8)), weight(b, 8, 16))
+    left, right = b.op("split", y, indices_or_sections=2, axis=1)
+    graph = b.output(b.op("matmul", left, right)).build()
+    return graph, ("matmul", "split"), DEVICE, "dnnfusion"
+
+
 def taken() -> Given:
     b = GraphBuilder()
     y = b.op("exp", b.input("x", (4, 8)))
@@ -129,6 +137,7 @@ PRODUCERS = {
     Reason.TOO_HEAVY: too_heavy,
     Reason.NO_PROFIT: no_profit,
     Reason.BETTER_AS_EPILOGUE: epilogue,
+    Reason.BETTER_AS_PROLOGUE: prologue,
     Reason.TAKEN: taken,
     Reason.BASELINE: baseline,
     Reason.IN_PLACE: in_place,

@@ -1,9 +1,15 @@
-"""Attention as one block: scores, softmax and weighted values of a tile of rows at a time.
+"""Attention as one block: scores, softmax and weighted values of some rows at a time.
 
     out = softmax(q k^T * scale + bias) v        q [B, S, H, D], k [B, T, H, D], v [B, T, H, E]
 
-Beyond the paper, whose table 3 forbids the chain of two products. Only a tile of query rows by T
-scores exists at a time; k and v are packed once for the register tiles of the two products.
+Beyond the paper, whose table 3 forbids the chain of two products. Scores lie with the queries as
+lanes, so that the maximum and the sum of a row are vector operations, and only the queries have to
+be transposed: keys enter the first product element by element, values the second as vectors. Only
+some vectors of queries by T scores exist at a time. With f lanes and u vectors of queries:
+
+    query [B, H, S/(u f), D, u, f] scaled,  key [B, H, T, D],  value [B, H, E/(v f), T, v, f]
+    hold  [B, H, S/(u f), T, u, f] = key query + bias, then e^(hold - max)
+    anchor[B, H, S, E/f, f] = sum over T of hold value,  out = anchor / sum
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.tiles import vectors_of
+from tvm_dnnfusion.codegen.tiles import round_up, tile_limit, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -28,102 +34,164 @@ def attention(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Valu
         raise NotLowerable(f"{op.kind} with a causal mask or a window")
     query, key, value = inputs[:3]
     bias = inputs[3] if len(inputs) > 3 else None
+    if query.dtype != "float32":
+        raise NotLowerable(f"{op.kind} of {query.dtype}")
+    stages.anchor("attention")
     lanes = stages.device.lanes(query.dtype)
     batch, rows, heads, depth = query.shape
     width, keys = value.shape[3], key.shape[1]
-    if query.dtype != "float32" or width % lanes:
-        raise NotLowerable(f"{op.kind} of {query.dtype}, {width} columns")
-    stages.anchor("attention")
-    query = stages.resident(query)
     scale = op.attr("scale")
     factor = float(scale) if scale is not None else depth**-0.5  # type: ignore[arg-type]
-    scores = _scores(query, key, lanes, stages)
-    power, inverse = _softmax(scores, bias, factor, stages)
-    packed, v = _packed(value, (batch, heads), width, keys, lanes, stages, by_key=True)
+    u = vectors_of(-(-rows // lanes))
+    scores = _scores(query, key, bias, factor, u, stages)
+    power, inverse = _softmax(scores, keys, stages)
+    packed, v = _values(value, lanes, stages)
+    blocks = -(-width // lanes)
+
+    def lane_of(body: Body, s: Any) -> Index:
+        return (
+            body.simplify(s // (u * lanes)),
+            body.simplify(s // lanes % u),
+            body.simplify(s % lanes),
+        )
 
     def expr(body: Body, i: Index) -> Any:
         b, h, s, block, lane, t = i
+        outer, inner, column = lane_of(body, s)
         weight = packed(b, h, body.simplify(block // v), t, body.simplify(block % v), lane)
-        return body.read(power, (b, h, s, t)) * weight
+        return body.read(power, (b, h, outer, t, inner, column)) * weight
 
-    stages.domain = (batch, heads, rows, width // lanes, lanes)
-    stage = compute(stages.name("anchor"), stages.domain, expr, (keys,), te.sum)
+    shape = (batch, heads, -(-rows // (u * lanes)) * u * lanes, blocks, lanes)
+    stage = compute(stages.name("anchor"), shape, expr, (keys,), te.sum)
+
+    def divided(body: Body, i: Index) -> Any:
+        outer, inner, column = lane_of(body, i[2])
+        return stage(*i) * body.read(inverse, (i[0], i[1], outer, 0, inner, column))
+
+    result = compute(stages.name("mid"), shape, divided)
 
     def at(body: Body, index: Index) -> Any:
         b, s, h, e = index
-        total = stage(b, h, s, body.simplify(e // lanes), body.simplify(e % lanes))
-        return total * body.read(inverse, (b, h, s, 0))
+        return result(b, h, s, body.simplify(e // lanes), body.simplify(e % lanes))
+
+    if width % lanes:
+        stages.domain = (batch, heads, rows, width)
+    else:
+        stages.domain = (batch, heads, rows, blocks, lanes)
 
     def push(body: Body, i: Index) -> Index:
-        return (i[0], i[2], i[1], body.simplify(i[3] * lanes + i[4]))
+        column = i[3] if len(i) == 4 else body.simplify(i[3] * lanes + i[4])
+        return (i[0], i[2], i[1], column)
 
     return Value((batch, rows, heads, width), query.dtype, at, resident=True, push=push, moved=True)
 
 
-def _scores(query: Value, key: Value, lanes: int, stages: Stages) -> Value:
-    """q k^T as [B, H, S, T], computed in blocks of `lanes` keys."""
+def _scores(
+    query: Value, key: Value, bias: Value | None, factor: float, u: int, stages: Stages
+) -> Value:
+    """k q^T * factor + bias as [B, H, S/(u f), T, u, f], T rounded up to whole tiles."""
+    lanes = stages.device.lanes(query.dtype)
     batch, rows, heads, depth = query.shape
     keys = key.shape[1]
-    packed, v = _packed(key, (batch, heads), keys, depth, lanes, stages, by_key=False)
-    blocks = -(-keys // lanes)
+    padded = round_up(keys, tile_limit(stages.device, u))
+    blocks = -(-rows // (u * lanes))
+    queries = _queries(query, factor, (batch, heads, blocks, depth, u, lanes), stages)
+    zero_key = tirx.const(0, key.dtype)
+
+    def key_at(body: Body, i: Index) -> Any:
+        b, h, t, d = i
+        return body.where(t < keys, lambda: body.read(key, (b, t, h, d)), lambda: zero_key)
+
+    packed = compute(stages.name("key"), (batch, heads, padded, depth), key_at)
 
     def expr(body: Body, i: Index) -> Any:
-        b, h, s, block, lane, d = i
-        column = packed(b, h, body.simplify(block // v), d, body.simplify(block % v), lane)
-        return body.read(query, (b, s, h, d)) * column
+        b, h, outer, t, inner, lane, d = i
+        return packed(b, h, t, d) * queries(b, h, outer, d, inner, lane)
 
-    shape = (batch, heads, rows, blocks, lanes)
+    shape = (batch, heads, blocks, padded, u, lanes)
     stage = compute(stages.name("anchor"), shape, expr, (depth,), te.sum)
+    mask = _mask(bias, rows, keys, u, lanes, stages) if bias is not None else None
 
-    def at(body: Body, index: Index) -> Any:
-        t = index[-1]
-        return stage(*index[:-1], body.simplify(t // lanes), body.simplify(t % lanes))
+    def logits(body: Body, index: Index) -> Any:
+        score = stage(*index)
+        if mask is None:
+            return score
+        return body.where(index[3] < keys, lambda: score + mask(body, index), lambda: score)
 
-    return Value((batch, heads, rows, keys), query.dtype, at, resident=True)
+    return stages.hold(Value(shape, query.dtype, logits))
 
 
-def _packed(
-    source: Value, lead: Dims, columns: int, depth: int, lanes: int, stages: Stages, by_key: bool
-) -> tuple[Callable[..., Any], int]:
-    """[B, T, H, E] packed as [B, H, columns / (v f), depth, v, f]; columns padded with zeros.
-
-    Columns are keys for the scores, and components of the values (`by_key`: the depth is keys).
-    """
-    blocks = -(-columns // lanes)
-    v = vectors_of(blocks)
+def _queries(query: Value, factor: float, shape: Dims, stages: Stages) -> Any:
+    """The queries, scaled, transposed, in blocks of vectors; rows beyond the last are zeros."""
+    rows, u, lanes = query.shape[1], shape[-2], shape[-1]
 
     def expr(body: Body, i: Index) -> Any:
         b, h, outer, d, inner, lane = i
-        column = (outer * v + inner) * lanes + lane
-        place = (b, d, h, column) if by_key else (b, column, h, d)
-        where = tuple(body.simplify(p) for p in place)
+        s = body.simplify((outer * u + inner) * lanes + lane)
+        scale = tirx.const(factor, query.dtype)
         return body.where(
-            column < columns,
-            lambda: body.read(source, where),
-            lambda: tirx.const(0, source.dtype),
+            s < rows,
+            lambda: body.read(query, (b, s, h, d)) * scale,
+            lambda: tirx.const(0, query.dtype),
         )
 
-    return compute(stages.name("pack"), (*lead, blocks // v, depth, v, lanes), expr), v
+    return compute(stages.name("query"), shape, expr)
 
 
-def _softmax(
-    scores: Value, bias: Value | None, factor: float, stages: Stages
-) -> tuple[Value, Value]:
-    """(e^(x - max), 1 / sum) of x = scores * factor + bias, over the last axis."""
-    shape = scores.shape
+def _mask(
+    bias: Value, rows: int, keys: int, u: int, lanes: int, stages: Stages
+) -> Callable[[Body, Index], Any]:
+    """The mask at an index of the scores; one that differs from row to row is transposed first."""
+    if bias.shape[2] == 1:
+        return lambda body, i: body.read(bias, _first(bias, (i[0], i[1], 0, i[3])))
+    blocks = -(-rows // (u * lanes))
+    shape = (*bias.shape[:2], blocks, bias.shape[3], u, lanes)
 
-    def logits(body: Body, index: Index) -> Any:
-        x = body.read(scores, index) * tirx.const(factor, scores.dtype)
-        if bias is None:
-            return x
-        place = tuple(0 if n == 1 else i for i, n in zip(index, bias.shape))
-        return x + body.read(bias, place)
+    def expr(body: Body, i: Index) -> Any:
+        b, h, outer, t, inner, lane = i
+        s = body.simplify((outer * u + inner) * lanes + lane)
+        return body.where(
+            s < rows, lambda: body.read(bias, (b, h, s, t)), lambda: tirx.const(0, bias.dtype)
+        )
 
-    x = Value(shape, scores.dtype, logits)
+    stage = compute(stages.name("mask"), shape, expr)
+
+    def at(body: Body, i: Index) -> Any:
+        return stage(*(0 if n == 1 else j for j, n in zip(i, shape)))
+
+    return at
+
+
+def _first(value: Value, index: Index) -> Index:
+    return tuple(0 if n == 1 else i for i, n in zip(index, value.shape))
+
+
+def _values(value: Value, lanes: int, stages: Stages) -> tuple[Any, int]:
+    """[B, T, H, E] packed as [B, H, E/(v f), T, v, f], columns padded with zeros."""
+    batch, keys, heads, width = value.shape
+    blocks = -(-width // lanes)
+    v = vectors_of(blocks)
+
+    def expr(body: Body, i: Index) -> Any:
+        b, h, outer, t, inner, lane = i
+        column = body.simplify((outer * v + inner) * lanes + lane)
+        return body.where(
+            column < width,
+            lambda: body.read(value, (b, t, h, column)),
+            lambda: tirx.const(0, value.dtype),
+        )
+
+    return compute(stages.name("value"), (batch, heads, blocks // v, keys, v, lanes), expr), v
+
+
+def _softmax(scores: Value, keys: int, stages: Stages) -> tuple[Value, Value]:
+    """(e^(x - max), 1 / sum) over the keys; the keys that only fill a tile are left out."""
+    shape = (*scores.shape[:3], keys, *scores.shape[4:])
+    x = Value(shape, scores.dtype, scores.at, resident=True)
     top = stages.reduce(x, (3,), MAX, lowest)
 
     def shifted(body: Body, index: Index) -> Any:
-        return vecmath.exp(body.read(x, index) - body.read(top, (*index[:-1], 0)))
+        return vecmath.exp(body.read(x, index) - body.read(top, _first(top, index)))
 
     power = stages.hold(Value(shape, scores.dtype, shifted))
     total = stages.reduce(power, (3,), te.sum, zero)

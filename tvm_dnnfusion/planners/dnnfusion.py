@@ -33,7 +33,7 @@ from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.info import ECG
 from tvm_dnnfusion.ecg.mapping import MappingType
 from tvm_dnnfusion.planners.contraction import Contraction
-from tvm_dnnfusion.planners.epilogue import heavy_before
+from tvm_dnnfusion.planners.epilogue import heavy_before, parts_read_in_place
 from tvm_dnnfusion.planners.facts import Facts
 from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
 from tvm_dnnfusion.planners.legality import Answer, Numbers, Part, Verdict, judge
@@ -232,6 +232,8 @@ class Search:
             return verdict, "table"
         if self.options.prefer_epilogue and self._better_elsewhere(block, op, forward):
             return Verdict(Answer.NO, Reason.BETTER_AS_EPILOGUE), "table"
+        if self.options.prefer_epilogue and forward and parts_read_in_place(op, self.facts):
+            return Verdict(Answer.NO, Reason.BETTER_AS_PROLOGUE), "table"
         if verdict.answer is Answer.PROFILE:
             return self._profit(members, op, verdict)
         return verdict, "table"

@@ -4,6 +4,10 @@ Listing 1 grows from a One-to-One seed to its successors first, and table 3 has 
 Many-to-Many green. A ReLU between two convolutions would so become a prologue of the second, which
 computes it once for every window that reads it, when the first could apply it to its registers for
 nothing. `heavy_before` finds the op that could. Cost: at most `MAX_WALK` ops are looked at.
+
+A split is the exception: as an epilogue it would make a kernel write several tensors, each of some
+columns only. Where products or attention read its parts, `parts_read_in_place` leaves it to them:
+there it is an offset in the index.
 """
 
 from __future__ import annotations
@@ -52,6 +56,28 @@ def heavy_before(starts: tuple[Op, ...], facts: Facts, contraction: Contraction,
             walked[p.name] = p
             pending.append(p)
     return None
+
+
+def parts_read_in_place(op: Op, facts: Facts) -> bool:
+    """Whether it is a split whose parts only go, through movements, to products or attention."""
+    if op.kind != "split":
+        return False
+    pending, seen = list(facts.successors[op.name]), 0
+    while pending:
+        reader = pending.pop()
+        seen += 1
+        if reader.kind in _READ_IN_PLACE:
+            continue
+        if reader.kind not in _MOVED or facts.is_alone(reader) or seen > MAX_WALK:
+            return False
+        pending.extend(facts.successors[reader.name])
+        if facts.graph.is_output(reader.outputs[0]):
+            return False
+    return seen > 0 and not any(facts.graph.is_output(t) for t in op.outputs)
+
+
+_READ_IN_PLACE = frozenset(("nn.attention", "nn.attention_bias", "matmul"))
+_MOVED = frozenset(("reshape", "permute_dims"))
 
 
 def _through(producer: Op, op: Op, facts: Facts) -> bool:

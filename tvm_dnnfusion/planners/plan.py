@@ -28,6 +28,7 @@ class Reason(enum.Enum):
     TOO_HEAVY = "the kernel would need more registers or code than the device's limit"
     NO_PROFIT = "measured or estimated slower together"
     BETTER_AS_EPILOGUE = "the producer's kernel takes the op for free; the consumer's would not"
+    BETTER_AS_PROLOGUE = "its readers take the op as an index; the producer would write parts apart"
     TAKEN = "one of them already belonged to another block"
     BASELINE = "the baseline planner does not fuse this pair"
     IN_PLACE = "no kernel needed: the part is written where it lies in the joined tensor"

@@ -37,6 +37,7 @@ ADVICE: Mapping[Reason, str] = {
     Reason.NO_PROFIT: "measure on this device (--profile with a database) if the figure is an "
     "estimate; a measured figure means that two kernels are faster",
     Reason.BETTER_AS_EPILOGUE: "nothing to do: it runs in its producer's kernel at no cost",
+    Reason.BETTER_AS_PROLOGUE: "nothing to do: its readers' kernels read the parts where they lie",
     Reason.TAKEN: "another kernel took it first, from the seed named there; a plan file edited by "
     "hand can be applied with --plan",
     Reason.IN_PLACE: "nothing to do: no byte is moved to join or to part the tensor",

@@ -109,7 +109,7 @@ class Finder:
             self.misses.note(rule.name, reached, f"at {site.root.name}: {found.reason}")
             return None
         made = self._candidate(rule, site, found, tuple(dict.fromkeys(matched)))
-        if not rule.always and made.gain <= (0, 0, 0):
+        if not (rule.always or rule.late) and made.gain <= (0, 0, 0):
             self.misses.note(rule.name, reached, f"at {site.root.name}: nothing would be saved")
             return None
         return made

@@ -85,6 +85,7 @@ def _row(r: Rule) -> str:
 def _marks(r: Rule) -> tuple[tuple[str, bool], ...]:
     return (
         ("always", r.always),
+        ("late", r.late),
         ("rounds", r.reassociates),
         ("integers", r.integers),
         ("range risk", r.range_risk),

@@ -1,9 +1,9 @@
 """Greedy rewriting: always the rule with the largest FLOPs drop (DNNFusion, section 4.2).
 
 All rules are matched at all ops once; the candidates wait in a heap, ordered by: rules that always
-apply, FLOPs saved, bytes read saved, ops saved, order of registration, name of the root. After an
-application only the ops around it are matched again, so the time is near-linear in the size of the
-graph. A last pass over all ops makes sure that nothing was overlooked. Since every ranked rule must
+apply, FLOPs saved, bytes read saved, ops saved, order of registration, name of the root; late rules
+come when no other is left. After an application only the ops around it are matched again, so the
+time is near-linear in the size of the graph. A last pass over all ops makes sure that nothing was overlooked. Since every ranked rule must
 lower (FLOPs, bytes read, ops), the process ends; MAX_STEPS_PER_OP guards against a user's rules.
 """
 
@@ -127,6 +127,8 @@ class _Engine:
     def _entry(self, c: Candidate, index: int) -> Entry:
         if c.rule.always:
             return (0, (0, 0, 0), index, c.root)
+        if c.rule.late:
+            return (2, (0, 0, 0), index, c.root)
         flops, loads, ops = c.gain
         return (1, (-flops, -loads, -ops), index, c.root)
 

@@ -79,6 +79,7 @@ class Rule:
     reassociates : changes rounding; switched off by RewriteOptions(reassociate=False).
     always : applied wherever it matches, before any rule that is ranked by FLOPs. Such a rule must
         not be undone by another.
+    late : applied wherever it matches, once no other rule applies; nor may another undo it.
     enabler : part of matching (commutation), never applied on its own.
     program : in place of patterns: (site) -> {old tensor: new tensor}, a Miss, or None. `kinds` are
         the kinds of op it wants to see.
@@ -100,6 +101,7 @@ class Rule:
     derive: Callable[[Site], Mapping[str, Any]] | None = None
     reassociates: bool = True
     always: bool = False
+    late: bool = False
     enabler: bool = False
     program: Program | None = None
     kinds: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from tvm_dnnfusion.rewrite.rules import (
     distributive,
     exporter,
     fold,
+    siblings,
 )
 
 TABLES = (
@@ -26,6 +27,7 @@ TABLES = (
     distributive.RULES,
     commutative.RULES,
     commutative_reduce.RULES,
+    siblings.RULES,
 )
 
 for _table in TABLES:

@@ -1,9 +1,12 @@
-"""Attention: a tile of query rows at a time goes through both products and the softmax.
+"""Attention: some vectors of query rows at a time go through both products and the softmax.
 
-for b, h, so in parallel:
-  for to: tile of scores[si, t] in registers -> row buffer
-  max, exp, sum of the rows of the tile
-  for eo: tile of out[si, e] in registers, times 1 / sum, written where [B, S, H, E] has it
+for b, h in parallel:                   # or b, h, so where the heads do not feed the cores evenly
+  key, value packed
+  for so: some vectors of rows
+    query packed
+    for to: tile of scores[t, u vectors of rows] in registers, + mask -> hold
+    max, exp, sum over t, rows as lanes
+    for si: tile of out[s, v vectors of e] in registers, times 1 / sum, written where out has it
 """
 
 from __future__ import annotations
@@ -13,61 +16,110 @@ from typing import Any
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
-from tvm_dnnfusion.schedules.cpu.rows import inner_loops
 
 _AXES = 5  # batch, head, row, block, lane
+_SCORES = 6  # batch, head, block of rows, key, vector, lane
 
 
 def attention_block(k: Kernel) -> None:
-    """Scores, softmax and weighted values under one parallel loop over tiles of rows."""
-    for name in k.names("pad", "pack"):
-        movement(k, name)
+    """Scores, softmax and weighted values under one parallel loop over heads."""
     scores, values = k.names("anchor")
-    (out,) = k.names("out")
+    outs = k.names("out")
     work = product(k.extents(scores)) + product(k.extents(values))
-    b, h, s, e, lane = k.loops(out)
-    v = vectors_of(k.extent(e))
-    rows = tile_of(k.extent(s), min(8, tile_limit(k.device, 3)))
-    so, si = k.sch.split(s, [None, rows])
-    eo, ei = k.sch.split(e, [None, v])
-    k.sch.reorder(b, h, so, eo, si, ei, lane)
-    at = k.parallel([b, h, so], work)
+    own = [k.extent(x) for x in k.spatial(values)[0]]
+    _, _, rows, blocks, lanes = own
+    if len(outs) == 1 and _follows(k.extents(outs[0]), own) and not k.apart(values, outs):
+        driver = outs[0]
+        k.sch.compute_inline("mid0")
+    else:
+        driver = "mid0"
+        for name in outs:
+            movement(k, name)
+    b, h, s, *columns = k.loops(driver)
+    step = lanes * vectors_of(rows // lanes)
+    so, si, _ = k.sch.split(s, [None, step // tile_of(step, 8), tile_of(step, 8)])
+    heads = k.extent(b) * k.extent(h)
+    even = heads % k.device.cores == 0 or heads >= 4 * k.device.cores
+    if even:
+        at = k.parallel([b, h], work)
+        strip = so
+    else:
+        at = strip = k.parallel([b, h, so], work)
+    k.vectorize(columns[-1])
+    k.sch.compute_at(values, si, preserve_unit_loops=True)
+    _values(k, values, vectors_of(blocks))
+    _rows(k, scores, strip)
+    for name in k.names("key", "value"):
+        if even:
+            k.sch.compute_at(name, at, preserve_unit_loops=True)
+            k.vectorize(k.loops(name)[-1])
+        else:
+            movement(k, name)
+    for name in k.names("mask"):
+        movement(k, name)
+
+
+def _follows(out: list[int], own: list[int]) -> bool:
+    """Whether an output has the rows and columns of the values, in that order."""
+    if out == own:
+        return True
+    return out[:-1] == own[:3] and out[-1] <= own[3] * own[4]
+
+
+def _rows(k: Kernel, scores: str, strip: Any) -> None:
+    """Queries, scores and softmax of a strip of rows."""
+    logits = next(n for n in k.names("hold") if _reads(k, n, scores))
+    for name in reversed(k.names("red", "hold")):
+        k.sch.compute_at(name, strip, preserve_unit_loops=True)
+    *_, t, u, lane = k.loops(logits)
+    tile = tile_of(k.extent(t), tile_limit(k.device, k.extent(u)))
+    to, _ = k.sch.split(t, [None, tile])
     k.sch.vectorize(lane)
-    k.sch.compute_at(values, eo, preserve_unit_loops=True)
-    register_tile(k, values)
-    for name in reversed(k.names("part", "red", "hold")):
-        k.sch.compute_at(name, at, preserve_unit_loops=True)
-    k.sch.compute_at(scores, at, preserve_unit_loops=True)
-    _scores(k, scores)
-    for name in k.names("part", "red", "hold"):
-        inner_loops(k, name, 1)
+    k.sch.compute_at(scores, to, preserve_unit_loops=True)
+    _register_tile(k, scores, _SCORES, 0)
+    (query,) = k.names("query")
+    k.sch.compute_at(query, strip, preserve_unit_loops=True)
+    for name in k.names("red", "hold"):
+        if name != logits:
+            _column_folds(k, name)
 
 
-def _scores(k: Kernel, scores: str) -> None:
-    """Tiles of scores in registers, copied to the rows that the softmax reads."""
-    copy = k.sch.get(k.sch.cache_write(scores, 0, "local")).name_hint
-    *_, s, t, lane = k.loops(scores)[:-1]
-    d = k.loops(scores)[-1]
-    to, ti = k.sch.split(t, [None, vectors_of(k.extent(t))])
-    k.sch.reorder(to, d, s, ti, lane)
-    k.sch.reverse_compute_at(copy, to)
-    k.vectorize(k.loops(copy)[-1])
+def _reads(k: Kernel, block: str, source: str) -> bool:
+    """Whether a block reads what another one writes."""
+    made = k.sch.get(k.sch.get_sblock(source)).writes[0].source
+    return any(r.source.same_as(made) for r in k.sch.get(k.sch.get_sblock(block)).reads)
+
+
+def _column_folds(k: Kernel, name: str) -> None:
+    """A stage of the softmax: the keys outside, vectors of rows inside."""
+    loops, count = k.loops(name), k.reduction(name)
+    if not count:
+        k.sch.vectorize(loops[-1])
+        return
+    u, lane, folded = loops[-3:]
+    k.sch.reorder(folded, u, lane)
     k.sch.vectorize(lane)
-    k.unroll(s, ti)
-    k.sch.decompose_reduction(scores, d)
+    k.sch.unroll(u)
+    k.sch.decompose_reduction(name, folded)
 
 
-def register_tile(k: Kernel, block: str) -> None:
-    """A product under its tile: the fold outside, the tile unrolled, lanes as a vector."""
+def _values(k: Kernel, block: str, v: int) -> None:
+    """The second product of some rows, vectors of columns after each other."""
+    _register_tile(k, block, _AXES, v)
+
+
+def _register_tile(k: Kernel, block: str, axes: int, v: int) -> None:
+    """A product under its tile: the fold outside, the tile unrolled, lanes as a vector.
+
+    `v` cuts the vectors of columns into tiles of so many; 0 takes them whole.
+    """
     k.sch.set_scope(block, 0, "local")
-    loops, count = k.loops(block), k.reduction(block)
-    folded = loops[len(loops) - count :]
-    *places, lane = _own(loops, count)
-    k.sch.reorder(*folded, *places, lane)
+    loops = k.loops(block)
+    *places, lane, folded = loops[-axes - 1 :]
+    if v:
+        outer, places[-1] = k.sch.split(places[-1], [None, v])
+        k.sch.reorder(outer, *places[:-1])
+    k.sch.reorder(folded, *places, lane)
     k.sch.vectorize(lane)
     k.unroll(*places)
-    k.sch.decompose_reduction(block, folded[0])
-
-
-def _own(loops: list[Any], count: int) -> list[Any]:
-    return loops[len(loops) - count - _AXES : len(loops) - count]
+    k.sch.decompose_reduction(block, folded)
