@@ -110,12 +110,12 @@ def _scores(
 
     shape = (batch, heads, blocks, padded, u, lanes)
     stage = compute(stages.name("anchor"), shape, expr, (depth,), te.sum)
-    mask = _mask(bias, rows, keys, u, lanes, stages) if bias is not None else None
+    if bias is None:
+        return stages.hold(Value(shape, query.dtype, lambda body, i: stage(*i)))
+    mask = _mask(bias, rows, u, lanes, stages)
 
     def logits(body: Body, index: Index) -> Any:
         score = stage(*index)
-        if mask is None:
-            return score
         return body.where(index[3] < keys, lambda: score + mask(body, index), lambda: score)
 
     return stages.hold(Value(shape, query.dtype, logits))
@@ -139,7 +139,7 @@ def _queries(query: Value, factor: float, shape: Dims, stages: Stages) -> Any:
 
 
 def _mask(
-    bias: Value, rows: int, keys: int, u: int, lanes: int, stages: Stages
+    bias: Value, rows: int, u: int, lanes: int, stages: Stages
 ) -> Callable[[Body, Index], Any]:
     """The mask at an index of the scores; one that differs from row to row is transposed first."""
     if bias.shape[2] == 1:

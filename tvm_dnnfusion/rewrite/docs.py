@@ -34,9 +34,9 @@ grouping.
 FLOPs and loads (elements read, op by op) are counted on the rule's own example: A, B, .. are m x n,
 rows m x 1; plain numbers are those of an example with other shapes. A rule marked "rounds" may
 change the last bits of floating-point results and is left out under
-`RewriteOptions(reassociate=False)`. A rule marked "always" is applied wherever it matches; the
-others are ranked by the FLOPs, then the loads, then the ops that they save on the graph at hand,
-and apply only where they save something.
+`RewriteOptions(reassociate=False)`. A rule marked "always" is applied wherever it matches, one
+marked "late" too, once no other applies; the others are ranked by the FLOPs, then the loads, then
+the ops that they save on the graph at hand, and apply only where they save something.
 
 The algebra is that of real numbers. Integers wrap and their division truncates, so outside of
 Clean-up, which is exact on every type, only a rule marked "integers" applies to them. A rule marked

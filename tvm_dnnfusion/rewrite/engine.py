@@ -3,8 +3,9 @@
 All rules are matched at all ops once; the candidates wait in a heap, ordered by: rules that always
 apply, FLOPs saved, bytes read saved, ops saved, order of registration, name of the root; late rules
 come when no other is left. After an application only the ops around it are matched again, so the
-time is near-linear in the size of the graph. A last pass over all ops makes sure that nothing was overlooked. Since every ranked rule must
-lower (FLOPs, bytes read, ops), the process ends; MAX_STEPS_PER_OP guards against a user's rules.
+time is near-linear in the size of the graph. A last pass over all ops makes sure that nothing was
+overlooked. Since every ranked rule must lower (FLOPs, bytes read, ops), the process ends;
+MAX_STEPS_PER_OP guards against a user's rules.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _apart(s: Site, p: _Product) -> bool:
 def _emit(s: Site, left: str, found: list[_Product]) -> Mapping[str, str]:
     weights = [s.work.constants[p.weight] for p in found]
     merged = s.draft.constant("weights", np.concatenate(weights, axis=1))
-    out = s.draft.op("matmul", left, merged, **dict(found[0].op.attrs))
+    out = s.draft.put(found[0].op, left, merged)
     if any(p.bias is not None for p in found):
         parts = [
             np.zeros(w.shape[1], w.dtype)
