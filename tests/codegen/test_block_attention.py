@@ -119,7 +119,7 @@ def test_only_a_strip_of_the_scores_exists():
     small = tvm.transform.Sequential(chosen)(tvm.IRModule({"main": func}))["main"]
     held = {name: shape for name, (shape, _) in buffers(small).items()}
     assert [held[name] for name in ("hold0", "hold1")] == [(1, 1, 1, 128, 2, 16)] * 2
-    assert held["key0"] == (1, 1, 128, 64)
+    assert held["key0"] == (1, 1, 132, 64)  # 22 tiles of 6 keys
     assert loops(func, "parallel") == [12]
 
 

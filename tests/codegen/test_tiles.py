@@ -9,6 +9,8 @@ from tvm_dnnfusion.codegen.tiles import (
     SPARE_REGISTERS,
     Tile,
     conv_tile,
+    key_tile,
+    product_tile,
     tile_limit,
     tile_of,
     vectors_of,
@@ -77,3 +79,28 @@ def test_the_rate_of_a_tile_grows_with_its_accumulators_and_falls_with_its_loads
 
 def test_a_tile_of_one_row_only_where_a_strip_wants_it():
     assert conv_tile(DEVICE, 2, (3, 3), whole_rows=True)[0].rows == 1
+
+
+@pytest.mark.parametrize("rows", [1, 4, 37, 128])
+@pytest.mark.parametrize("blocks", [1, 2, 5, 20, 59, 3142])
+def test_tiles_of_products_fit_and_are_found_again(rows, blocks):
+    for device in (DEVICE, NARROW):
+        height, vectors, wide = product_tile(device, rows, blocks)
+        assert rows % height == 0 and wide % vectors == 0
+        assert blocks <= wide < blocks + vectors
+        assert Tile(1, height, vectors).fits(device)
+        assert product_tile(device, rows, wide) == (height, vectors, wide)
+
+
+@pytest.mark.parametrize("keys", [1, 5, 41, 128, 197])
+def test_tiles_of_keys_cover_them_and_are_found_again(keys):
+    for device in (DEVICE, NARROW):
+        tile, padded = key_tile(device, keys, 2)
+        assert padded % tile == 0 and keys <= padded < keys + tile
+        again, same = key_tile(device, padded, 2)
+        assert same == padded and padded % again == 0
+
+
+def test_the_tile_of_a_transformer_layer():
+    """128 x 768 by 768 x 2304: four rows by three vectors, which stay on the stack."""
+    assert product_tile(DEVICE, 128, 144) == (4, 3, 144)

@@ -21,7 +21,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.tiles import round_up, tile_limit, vectors_of
+from tvm_dnnfusion.codegen.tiles import key_tile, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -93,7 +93,7 @@ def _scores(
     lanes = stages.device.lanes(query.dtype)
     batch, rows, heads, depth = query.shape
     keys = key.shape[1]
-    padded = round_up(keys, tile_limit(stages.device, u))
+    padded = key_tile(stages.device, keys, u)[1]
     blocks = -(-rows // (u * lanes))
     queries = _queries(query, factor, (batch, heads, blocks, depth, u, lanes), stages)
     zero_key = tirx.const(0, key.dtype)

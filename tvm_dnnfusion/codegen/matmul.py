@@ -13,7 +13,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
-from tvm_dnnfusion.codegen.tiles import vectors_of
+from tvm_dnnfusion.codegen.tiles import product_tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -30,7 +30,7 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     lanes = stages.device.lanes(a.dtype)
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     a = a if a.resident else stages.hold(a, "pad")
-    packed, v, batch = _columns(op, b, graph, lanes, stages)
+    packed, v, blocks, batch = _columns(op, b, graph, m, stages)
 
     def expr(body: Body, i: Index) -> Any:
         lead, row, block, lane, depth = i[:-4], i[-4], i[-3], i[-2], i[-1]
@@ -44,7 +44,6 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
         )
         return x * w
 
-    blocks = -(-n // lanes)
     stage = compute(stages.name("anchor"), (*shape[:-2], m, blocks, lanes), expr, (k,), te.sum)
 
     def at(body: Body, index: Index) -> Any:
@@ -53,23 +52,24 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
 
     out = Value(shape, a.dtype, at, resident=True)
     stages.domain = (*shape[:-2], m, blocks, lanes)
-    if n % lanes == 0:
+    if n == blocks * lanes:
         out.push = lambda body, i: (*i[:-2], body.simplify(i[-2] * lanes + i[-1]))
     return out
 
 
 def _columns(
-    op: Op, b: Value, graph: Graph, lanes: int, stages: Stages
-) -> tuple[Any, int, tuple[int, ...]]:
-    """The right operand packed, the vectors side by side in a tile, and its batch dimensions."""
+    op: Op, b: Value, graph: Graph, rows: int, stages: Stages
+) -> tuple[Any, int, int, tuple[int, ...]]:
+    """The right operand packed, the vectors in a tile and in all, and its batch dimensions."""
     k, n = b.shape[-2:]
-    blocks = -(-n // lanes)
-    v = vectors_of(blocks)
+    lanes = stages.device.lanes(b.dtype)
+    _, v, blocks = product_tile(stages.device, rows, -(-n // lanes))
     batch = b.shape[:-2]
     data = graph.constants.get(op.inputs[1])
     shape = (*batch, blocks // v, k, v, lanes)
     if data is not None:
-        return stages.argument(Packed("columns", pack(data, lanes, v)), shape, b.dtype), v, batch
+        packed = Packed("columns", pack(data, lanes, v))
+        return stages.argument(packed, shape, b.dtype), v, blocks, batch
 
     def expr(body: Body, i: Index) -> Any:
         col = (i[-4] * v + i[-2]) * lanes + i[-1]
@@ -79,13 +79,13 @@ def _columns(
             lambda: tirx.const(0, b.dtype),
         )
 
-    return compute(stages.name("pack"), shape, expr), v, batch
+    return compute(stages.name("pack"), shape, expr), v, blocks, batch
 
 
 def pack(data: np.ndarray, lanes: int, v: int) -> np.ndarray:
-    """[*, K, N] -> [*, ceil(N/f)/v, K, v, f], columns padded with zeros."""
+    """[*, K, N] -> [*, ceil(N/(v f)), K, v, f], columns padded with zeros."""
     k, n = data.shape[-2:]
-    blocks = -(-n // lanes)
+    blocks = -(-n // (lanes * v)) * v
     full = np.pad(data, [(0, 0)] * (data.ndim - 1) + [(0, blocks * lanes - n)])
     full = full.reshape(*data.shape[:-2], k, blocks // v, v, lanes)
     return np.ascontiguousarray(np.moveaxis(full, -4, -3))

@@ -98,6 +98,36 @@ class Tile:
         )
 
 
+def product_tile(device: DeviceSpec, rows: int, blocks: int) -> tuple[int, int, int]:
+    """The best tile of a matrix product: (rows, vectors of columns, vectors that are computed).
+
+    Rows divide the product's; the vectors may be rounded up to whole tiles, the rest being zeros.
+    Asked again with the rounded vectors it gives the same answer.
+    """
+    best: tuple[float, int, int, int] | None = None
+    for vectors in range(1, MAX_VECTORS + 1):
+        wide = -(-blocks // vectors) * vectors
+        for height in (r for r in range(1, rows + 1) if rows % r == 0):
+            tile = Tile(1, height, vectors)
+            if not tile.fits(device):
+                break
+            score = tile.rate() * blocks / wide
+            if best is None or score > best[0]:
+                best = (score, height, vectors, wide)
+    assert best is not None, "a tile of one vector always fits"
+    return best[1:]
+
+
+def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
+    """Keys in a tile of scores with so many vectors of queries, and the keys that are computed."""
+    limit = tile_limit(device, vectors)
+    best = max(
+        range(1, min(keys, limit) + 1),
+        key=lambda t: (keys / (-(-keys // t) * t) * min(t, GOOD_TILE), t),
+    )
+    return best, -(-keys // best) * best
+
+
 def conv_tile(
     device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False
 ) -> tuple[Tile, int]:

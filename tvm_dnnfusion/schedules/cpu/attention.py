@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.codegen.tiles import key_tile, tile_limit, tile_of, vectors_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -37,7 +37,8 @@ def attention_block(k: Kernel) -> None:
             movement(k, name)
     b, h, s, *columns = k.loops(driver)
     step = lanes * vectors_of(rows // lanes)
-    so, si, _ = k.sch.split(s, [None, step // tile_of(step, 8), tile_of(step, 8)])
+    rows_of = tile_of(step, tile_limit(k.device, vectors_of(blocks)))
+    so, si, _ = k.sch.split(s, [None, step // rows_of, rows_of])
     heads = k.extent(b) * k.extent(h)
     even = heads % k.device.cores == 0 or heads >= 4 * k.device.cores
     if even:
@@ -72,7 +73,7 @@ def _rows(k: Kernel, scores: str, strip: Any) -> None:
     for name in reversed(k.names("red", "hold")):
         k.sch.compute_at(name, strip, preserve_unit_loops=True)
     *_, t, u, lane = k.loops(logits)
-    tile = tile_of(k.extent(t), tile_limit(k.device, k.extent(u)))
+    tile, _ = key_tile(k.device, k.extent(t), k.extent(u))
     to, _ = k.sch.split(t, [None, tile])
     k.sch.vectorize(lane)
     k.sch.compute_at(scores, to, preserve_unit_loops=True)

@@ -1,4 +1,4 @@
-"""Matrix products: register tiles of some rows by one or two vectors of columns.
+"""Matrix products: register tiles of some rows by some vectors of columns.
 
     for b, m, nb, f, k: anchor[b, m, nb, f] += a[b, m, k] * w[b, nb, k, f]
 ->  for b_no in parallel: for mo: for k: for mi, nv in unrolled: for f in vectorized: tile += a * w
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.codegen.tiles import product_tile
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -21,7 +21,8 @@ def matmul_block(k: Kernel) -> None:
     *batch, m, nb, lane = spatial
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
-    matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes) for o in outs)
+    height, v, _ = product_tile(k.device, rows, blocks)
+    matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     if not direct:
         copy = k.sch.cache_write(anchor, 0, "local")
@@ -29,8 +30,7 @@ def matmul_block(k: Kernel) -> None:
     else:
         stores = outs
     work = product(k.extents(anchor))
-    v = vectors_of(blocks)
-    mo, mi = k.sch.split(m, [None, tile_of(rows, tile_limit(k.device, v))])
+    mo, mi = k.sch.split(m, [None, height])
     no, ni = k.sch.split(nb, [None, v])
     k.sch.reorder(*batch, no, mo, *folded, mi, ni, lane)
     few = product(lead) * k.extent(no) < 2 * k.device.cores
@@ -42,11 +42,11 @@ def matmul_block(k: Kernel) -> None:
             movement(k, name)
 
 
-def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int) -> bool:
+def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int, v: int) -> bool:
     """Whether an output has the product's own rows and columns, in that order."""
     if extents == [*lead, blocks, lanes]:
         return True
-    return extents[:-1] == lead and (blocks - 1) * lanes < extents[-1] <= blocks * lanes
+    return extents[:-1] == lead and (blocks - v) * lanes < extents[-1] <= blocks * lanes
 
 
 def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyped-def]
@@ -56,6 +56,7 @@ def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyp
     for out in stores:
         k.sch.reverse_compute_at(out, at)
         k.vectorize_under(out, at)
+        k.unroll_under(out, at)
     k.sch.vectorize(lane)
     k.unroll(mi, ni)
     k.sch.decompose_reduction(anchor, folded[0])
