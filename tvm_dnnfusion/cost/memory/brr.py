@@ -8,50 +8,63 @@ keeping every map in full. Of a sliced map the rows that the next step needs sta
     full    W * K * rows                      sliced  W * (K * (rows - fresh) + slice * fresh)
 
 Weights stay for the whole run where they fit, else each layer's stream in once per step and take
-one slice of buffer. What enters and leaves the group moves once. See docs/memory.md for how this
-departs from the published form (`published.py`). Cost: linear in the group's edges.
+one slice of buffer. What enters and leaves the group moves once. How this departs from the
+published form stands in `published.py`. Cost: linear in the group's edges.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from tvm_dnnfusion.cost.memory.energy import buffer_accesses, energy
 from tvm_dnnfusion.cost.memory.model import CachedModel
 from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, Role, bits
-from tvm_dnnfusion.cost.memory.rows import Node, nodes_of, rated
+from tvm_dnnfusion.cost.memory.rows import Frame, Paces
 from tvm_dnnfusion.cost.memory.setting import GroupCost, Setting, Why, refused
 from tvm_dnnfusion.cost.memory.single import single_layer
 from tvm_dnnfusion.devices.accelerators import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
-class Lines:
-    """A map's share of the buffer, in words: `rows * full + min(rows, fresh) * sliced`."""
-
-    node: Node
-    full: int
-    sliced: int
-
-    def words(self, height: int) -> int:
-        """Words that it takes when a step advances by `height`."""
-        node = self.node
-        rows = node.waiting(height)
-        fresh = min(rows, node.delta * height)
-        return (rows - fresh) * node.cols * node.channels + fresh * self.sliced
-
-
-@dataclass(frozen=True, slots=True)
 class Schedule:
-    """One way to run a group: which maps are sliced, and what the buffer holds."""
+    """One way to run a group: which maps (by place in the frame) are sliced, and their widths.
 
-    lines: tuple[Lines, ...]
+    `full` is a row of all channels in words, `fresh` a row as it is made: of a slice or of all.
+    """
+
+    frame: Frame
     sliced: frozenset[int]
+    full: tuple[int, ...]
+    fresh: tuple[int, ...]
 
     def words(self, height: int) -> int:
         """Words of all maps when a step advances by `height`."""
-        return sum(line.words(height) for line in self.lines)
+        f, total = self.frame, 0
+        for k, (full, fresh) in enumerate(zip(self.full, self.fresh)):
+            rows = f.rows[k]
+            if f.whole[k]:
+                total += rows * full
+                continue
+            new = f.delta[k] * height
+            rows = min(rows, new + f.keep[k])
+            new = min(rows, new)
+            total += (rows - new) * full + new * fresh
+        return total
+
+    def height(self, room: int) -> int:
+        """The greatest height of a step whose maps take less than `room` words."""
+        f = self.frame
+        high = max(-(-(f.rows[k]) // f.delta[k]) for k in range(len(f.maps)))
+        if self.words(high) < room:
+            return high
+        low = 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.words(middle) < room:
+                low = middle
+            else:
+                high = middle
+        return low
 
 
 class BrrModel(CachedModel):
@@ -59,144 +72,128 @@ class BrrModel(CachedModel):
 
     name = "brr"
 
+    def __init__(self, network: Network, setting: Setting) -> None:
+        super().__init__(network, setting)
+        self.paces = Paces(network)
+        spec = setting.accelerator
+        self._weights = [v.weights + v.extras for v in network.layers]
+        self._staged = [_staged(v, spec) for v in network.layers]
+        self._accesses = [
+            (buffer_accesses(v, False, spec), buffer_accesses(v, True, spec))
+            for v in network.layers
+        ]
+
     def _find_unfusable(self) -> int:
         return sum(1 << v.index for v in self.network.layers if v.kind is LayerKind.WHOLE)
 
     def _evaluate(self, group: int) -> GroupCost:
         if not group & (group - 1):
-            return single_layer(self.network, group.bit_length() - 1, self.setting, self.batch,
-                                self._together(group))  # fmt: skip
+            index = group.bit_length() - 1
+            return single_layer(self.network, index, self.setting, self.batch, self.rows(group))
         if group & self.unfusable():
             return refused(Why.WHOLE)
-        return self._together(group)
+        return self.rows(group)
 
-    def _together(self, group: int) -> GroupCost:
-        """The group as row tiles."""
-        nodes = nodes_of(self.network, group)
-        if not rated(nodes):
+    def rows(self, group: int) -> GroupCost:
+        """The group as row tiles, whether or not one layer alone has a better way."""
+        frame = self.paces.frame(group)
+        if frame is None:
             return refused(Why.RATES)
-        return choose(self.network, group, nodes, self.setting, self.batch)
+        members = frame.maps[frame.outside :]
+        weights = sum(self._weights[i] for i in members)
+        streamed = min(weights, max(self._staged[i] for i in members))
+        limit, word = self.setting.words, self.setting.word_bytes
+        found: list[GroupCost] = []
+        needs: list[int] = []
+        for start in (False, True):
+            plan = scheduled(self.network, frame, start, self.setting.accelerator)
+            least = plan.words(1)
+            needs.append(least + streamed)
+            if least + weights < limit:  # weights that stay move once: nothing is cheaper
+                found.append(self._priced(group, plan, weights, True))
+            elif least + streamed < limit:
+                found.append(self._priced(group, plan, streamed, False))
+        if not found:
+            return refused(Why.BUFFER, min(needs) * word)
+        best = min(found, key=lambda c: (c.dram_bytes, c.energy))
+        return replace(best, buffer_bytes=min(needs) * word)
+
+    def _priced(self, group: int, plan: Schedule, taken: int, kept: bool) -> GroupCost:
+        """The cost of a schedule whose weights take so many words."""
+        net, frame, batch = self.network, plan.frame, self.batch
+        word, room = self.setting.word_bytes, self.setting.words - taken
+        height = plan.height(room)
+        used = plan.words(height)
+        runs, together, passes, macs, accesses = batch, 1, 0, 0, 0
+        members = range(frame.outside, len(frame.maps))
+        steps = [frame.steps_of(k, height) for k in members]
+        most = max(steps)
+        if most == 1:
+            together = max(1, min(batch, (room - 1) // max(1, used)))
+            runs = -(-batch // together)
+        for k, count in zip(members, steps):
+            i = frame.maps[k]
+            passes += self._weights[i] * (1 if kept else count * runs)
+            macs += net.layers[i].macs
+            accesses += self._accesses[i][k in plan.sliced]
+        read = sum(net.elements(m) for m in frame.maps[: frame.outside]) * batch
+        written = sum(net.elements(i) for i in bits(net.external_outputs(group))) * batch
+        dram = passes + read + written
+        return GroupCost(
+            True, 0, float(dram * word),
+            energy(self.setting.accelerator, dram, accesses * batch + dram, macs * batch),
+            used_bytes=(used * together + taken) * word,
+            tile_rows=min(frame.rows[-1], frame.delta[-1] * height), tiles=most * runs,
+            images=together, resident=kept, weight_bytes=float(passes * word),
+            input_bytes=float(read * word), output_bytes=float(written * word),
+        )  # fmt: skip
 
 
-def choose(network: Network, group: int, nodes: tuple[Node, ...], setting: Setting, batch: int
-           ) -> GroupCost:  # fmt: skip
-    """The cheapest schedule of a group: sources full or sliced, weights kept or streamed."""
-    layers = [network.layers[i] for i in bits(group)]
-    weights = sum(v.weights + v.extras for v in layers)
-    staging = max((_staged(v, setting.accelerator) for v in layers), default=0)
-    most = max(node.rows for node in nodes)
-    traffic = _traffic(network, group)
-    found: list[GroupCost] = []
-    needs: list[int] = []
-    for start in (False, True):
-        plan = scheduled(network, nodes, start, setting.accelerator)
-        streamed = min(weights, staging)
-        needs.append(plan.words(1) + streamed)
-        for kept, taken in ((True, weights), (False, streamed)):
-            if plan.words(1) + taken < setting.words:
-                found.append(_priced(plan, layers, kept, taken, most, traffic, setting, batch))
-                break  # weights that stay move once: streaming them cannot be cheaper
-    least = min(needs) * setting.word_bytes
-    if not found:
-        return refused(Why.BUFFER, least)
-    best = min(found, key=lambda c: (c.dram_bytes, c.energy))
-    return replace(best, buffer_bytes=least)
-
-
-def scheduled(network: Network, nodes: Sequence[Node], start: bool, spec: Accelerator) -> Schedule:
+def scheduled(network: Network, frame: Frame, start: bool, spec: Accelerator) -> Schedule:
     """Which maps are sliced when those from outside are kept in full (`start`) or sliced.
 
     A convolution of a sliced map sums up in full, one of a full map makes slices; other layers
     follow their operands. A sliced map that is read in another phase than it is made is kept full.
     """
+    place = {m: k for k, m in enumerate(frame.maps)}
     sliced: set[int] = set()
-    phase: dict[int, int] = {}
+    phase = [0] * len(frame.maps)
     read: dict[int, int] = {}
-    for node in nodes:
-        if node.outside:
-            phase[node.index] = 0
-            if not start and not node.keeps_all:
-                sliced.add(node.index)
+    for k, m in enumerate(frame.maps):
+        if k < frame.outside:
+            if not start and not frame.whole[k]:
+                sliced.add(k)
             continue
-        layer = network.layers[node.index]
-        sources = {u.source for u in layer.uses}
+        layer = network.layers[m]
+        sources = {place[u.source] for u in layer.uses}
         if layer.role is Role.ALL:
             sliced -= sources
-        thin = [s for s in sources if s in sliced]
-        now = max((phase[s] for s in sources), default=0)
+        thin = sources & sliced
+        now = max(phase[s] for s in sources)
         for s in thin:
-            late = s < network.n and phase[s] != now
+            late = s >= frame.outside and phase[s] != now
             if late or read.setdefault(s, now) != now:
                 sliced.discard(s)
-        some = any(s in sliced for s in sources)
+        some = not sliced.isdisjoint(sources)
         if layer.role is Role.LOCAL:
-            makes_slices = bool(sources) and all(s in sliced for s in sources)
+            makes = sources <= sliced
         else:
-            makes_slices = layer.role is Role.SUM and not thin
-        phase[node.index] = now if makes_slices or not some else now + 1
-        if makes_slices and not node.keeps_all:
-            sliced.add(node.index)
-    lines = tuple(
-        Lines(n, n.cols * n.channels,
-              n.cols * (spec.slice_of(n.channels) if n.index in sliced else n.channels))
-        for n in nodes
-    )  # fmt: skip
-    return Schedule(lines, frozenset(sliced))
+            makes = layer.role is Role.SUM and not thin
+        phase[k] = now if makes or not some else now + 1
+        if makes and not frame.whole[k]:
+            sliced.add(k)
+    full = tuple(c * w for c, w in zip(frame.channels, frame.cols))
+    fresh = tuple(
+        frame.cols[k] * spec.slice_of(frame.channels[k]) if k in sliced else words
+        for k, words in enumerate(full)
+    )
+    return Schedule(frame, frozenset(sliced), full, fresh)
 
 
 def _staged(layer: Layer, spec: Accelerator) -> int:
     """Words that streaming a layer's weights takes: one slice of each side."""
     if not layer.weights:
         return min(layer.extras, 2 * spec.slice_of(layer.channels))
-    each = layer.weights // max(1, layer.channels * max(1, layer.in_channels // layer.groups))
-    deep = spec.slice_of(max(1, layer.in_channels // layer.groups))
-    return spec.slice_of(layer.channels) * deep * max(1, each)
-
-
-def _traffic(network: Network, group: int) -> tuple[int, int]:
-    read = sum(network.elements(m) for m in network.external_inputs(group))
-    written = sum(network.elements(i) for i in bits(network.external_outputs(group)))
-    return read, written
-
-
-def _priced(plan: Schedule, layers: Sequence[Layer], kept: bool, taken: int, most: int,
-            traffic: tuple[int, int], setting: Setting, batch: int) -> GroupCost:  # fmt: skip
-    room = setting.words - taken
-    height = _height(plan, most, room)
-    nodes = {line.node.index: line.node for line in plan.lines}
-    steps = {v.index: nodes[v.index].steps(height) for v in layers}
-    together = 1
-    if max(steps.values()) == 1:
-        together = max(1, min(batch, (room - 1) // max(1, plan.words(height))))
-    runs = -(-batch // together)
-    passes = 0
-    for v in layers:
-        passes += (v.weights + v.extras) * (1 if kept else steps[v.index] * runs)
-    word = setting.word_bytes
-    read, written = (t * batch for t in traffic)
-    dram = passes + read + written
-    accesses = buffer_accesses(layers, plan.sliced, setting.accelerator) * batch + passes
-    last = nodes[layers[-1].index]
-    return GroupCost(
-        True, 0, float(dram * word),
-        energy(setting.accelerator, dram, accesses + read + written,
-               sum(v.macs for v in layers) * batch),
-        used_bytes=(plan.words(height) * together + taken) * word,
-        tile_rows=min(last.rows, last.delta * height), tiles=max(steps.values()) * runs,
-        images=together, resident=kept, weight_bytes=float(passes * word),
-        input_bytes=float(read * word), output_bytes=float(written * word),
-    )  # fmt: skip
-
-
-def _height(plan: Schedule, most: int, room: int) -> int:
-    """The greatest height of a step whose maps take less than `room` words."""
-    low, high = 1, most
-    if plan.words(high) < room:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if plan.words(middle) < room:
-            low = middle
-        else:
-            high = middle
-    return low
+    deep = max(1, layer.in_channels // layer.groups)
+    taps = layer.weights // max(1, layer.channels * deep)
+    return spec.slice_of(layer.channels) * spec.slice_of(deep) * max(1, taps)

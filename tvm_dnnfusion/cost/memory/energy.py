@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
-
 from tvm_dnnfusion.cost.memory.network import Layer
 from tvm_dnnfusion.devices.accelerators import Accelerator
 
@@ -14,23 +12,19 @@ HOPS = 2
 """Of one multiply-accumulate on an array: an operand in, a partial sum on."""
 
 
-def buffer_accesses(layers: Sequence[Layer], sliced: Container[int], spec: Accelerator) -> int:
-    """Words that the layers read from the buffer and write to it, for one image.
+def buffer_accesses(v: Layer, sliced: bool, spec: Accelerator) -> int:
+    """Words that a layer reads from the buffer and writes to it, for one image.
 
     A layer that makes slices reads its operand once for each, one that takes slices reads and
     writes its sums once for each.
     """
-    total = 0
-    for v in layers:
-        read = sum(1 for _ in v.uses) * v.rows * v.cols * v.in_channels
-        if v.is_conv and v.index in sliced:
-            total += read * -(-v.channels // spec.slice_of(v.channels)) + v.elements
-        elif v.is_conv:
-            passes = -(-v.in_channels // spec.slice_of(v.in_channels))
-            total += read + v.elements * (2 * passes - 1)
-        else:
-            total += read + v.elements
-    return total
+    read = len(v.uses) * v.rows * v.cols * v.in_channels
+    if v.is_conv and sliced:
+        return read * -(-v.channels // spec.slice_of(v.channels)) + v.elements
+    if v.is_conv:
+        passes = -(-v.in_channels // spec.slice_of(v.in_channels))
+        return read + v.elements * (2 * passes - 1)
+    return read + v.elements
 
 
 def energy(spec: Accelerator, dram: float, buffer: float, macs: float) -> float:

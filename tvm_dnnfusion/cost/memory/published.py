@@ -16,31 +16,36 @@ by energy.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import lcm
+from dataclasses import dataclass, replace
+from math import ceil, lcm
 
 from tvm_dnnfusion.cost.memory.model import CachedModel
 from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, bits
-from tvm_dnnfusion.cost.memory.published_single import single_dram, single_energy
+from tvm_dnnfusion.cost.memory.published_single import (
+    single_dram,
+    single_energy,
+    single_stationary,
+)
 from tvm_dnnfusion.cost.memory.setting import GroupCost, Setting, Why, refused
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
     """What a method allows: alternation, streamed weights, branches, fusion at all, all ways of
-    running a single layer (else output-stationary, ranked by energy)."""
+    running a single layer (else output-stationary), and whether it ranks groups by energy."""
 
     alternates: bool = True
     streams: bool = True
     branches: bool = True
     fuses: bool = True
     any_single: bool = True
+    by_energy: bool = False
 
 
 OPTIMUS = Flags()
-EFFICIENT_S = Flags(alternates=False, streams=False, any_single=False)
-DNNVM = Flags(alternates=False, streams=False, branches=False, any_single=False)
-NO_FUSION = Flags(fuses=False, any_single=False)
+EFFICIENT_S = Flags(alternates=False, streams=False, any_single=False, by_energy=True)
+DNNVM = replace(EFFICIENT_S, branches=False)
+NO_FUSION = replace(EFFICIENT_S, fuses=False)
 
 
 @dataclass(slots=True)
@@ -86,8 +91,11 @@ class PublishedModel(CachedModel):
             return GroupCost(True, 0, 0.0, 0.0, tile_rows=v.rows, tiles=1)
         dram, used = single_dram(v, self.setting, self.batch)
         spent = dram * self.setting.accelerator.dram_energy
-        if not self.flags.any_single:
+        if self.flags.by_energy:
             dram, spent = single_energy(v, self.setting, self.batch)
+        elif not self.flags.any_single:
+            dram = single_stationary(v, self.setting, self.batch)
+            spent = dram * self.setting.accelerator.dram_energy
         word = self.setting.word_bytes
         written = v.elements * self.batch
         return GroupCost(
@@ -193,7 +201,8 @@ class PublishedModel(CachedModel):
         used = need.least + (height - 1) * need.line + (weights if resident else 0)
         return GroupCost(
             True, int(need.least) * word, float(dram * word),
-            self._energy(layers, weights * tiles, weights, top / (images * height), read + written),
+            self._energy(layers, weights * tiles, weights, self._share(layers, need, top, height),
+                         read + written),
             int(used) * word, height, tiles, images, resident,
             self._passes(group, need, scale, height, images, resident) * word,
             float(read * word), float(written * word),
@@ -220,12 +229,20 @@ class PublishedModel(CachedModel):
             total += v.weights * (1 if once else v.rows * self.batch / (images * rows[i]))
         return total
 
+    def _share(self, layers: list[Layer], need: _Need, top: int, height: int) -> float:
+        """Tiles of one image in the energy objective, whose tiles may fill the whole buffer."""
+        words = self.setting.words
+        if height >= top and self.batch > 1:
+            whole = sum(v.elements for v in layers if v.is_conv)
+            return 1 / ceil(min(self.batch, max(1.0, words / whole)))
+        return top / ceil(min(top, (words - need.least) / need.line + 1))
+
     def _energy(self, layers: list[Layer], passes: int, weights: int, share: float, maps: int
                 ) -> float:  # fmt: skip
         """The published objective; the baselines charge weights once per tile even where they stay
         (share * batch passes), as their authors' comparison does."""
         spec = self.setting.accelerator
-        if not self.flags.any_single:
+        if self.flags.by_energy:
             passes = int(weights * share * self.batch)
         moved = sum(v.elements + v.in_channels * v.rows * v.cols * _area(v)
                     for v in layers if v.is_conv) * self.batch  # fmt: skip

@@ -98,6 +98,13 @@ def single_energy(layer: Layer, setting: Setting, batch: int) -> tuple[int, floa
     return dram * max(1, layer.groups), spent * max(1, layer.groups)
 
 
+def single_stationary(layer: Layer, setting: Setting, batch: int) -> int:
+    """DRAM words of the layer alone, output-stationary at least DRAM words."""
+    shape = _shape(layer, batch)
+    found = _keep_results(shape, _bounds(shape, setting.accelerator), setting.words)
+    return (2 * shape.macs if found is None else found[0]) * max(1, layer.groups)
+
+
 def _shape(layer: Layer, batch: int) -> Shape:
     use, g = layer.uses[0], max(1, layer.groups)
     k, c = layer.channels // g, max(1, layer.in_channels // g)

@@ -20,7 +20,7 @@ from tvm_dnnfusion.cost.memory.brr import BrrModel
 from tvm_dnnfusion.cost.memory.energy import buffer_accesses, energy
 from tvm_dnnfusion.cost.memory.model import CachedModel
 from tvm_dnnfusion.cost.memory.network import LayerKind, Network, bits
-from tvm_dnnfusion.cost.memory.rows import Node, nodes_of, rated
+from tvm_dnnfusion.cost.memory.rows import Frame
 from tvm_dnnfusion.cost.memory.setting import Accounting, GroupCost, Setting, Why, refused
 
 
@@ -31,6 +31,7 @@ class StreamModel(CachedModel):
         super().__init__(network, setting)
         self._alone = BrrModel(network, setting)
         self._paper = setting.accounting is Accounting.PAPER
+        self._accesses = [buffer_accesses(v, False, setting.accelerator) for v in network.layers]
 
     def weights(self, index: int) -> int:
         """Words of a layer's constants that stay in the buffer."""
@@ -62,33 +63,32 @@ class StreamModel(CachedModel):
         return sum(self.weights(i) for i in bits(group)) * self.setting.word_bytes
 
     def _streamed(self, group: int) -> GroupCost:
-        nodes = nodes_of(self.network, group)
-        if not self._rated(nodes):
+        frame = self._alone.paces.frame(group, delays=not self._paper)
+        if frame is None:
+            return refused(Why.RATES, self._least(group))
+        held = self._held(frame)
+        if held is None:
             return refused(Why.RATES, self._least(group))
         word, net = self.setting.word_bytes, self.network
         kept = sum(self.weights(i) for i in bits(group))
-        need = kept + sum(self._held(node) for node in nodes)
+        need = kept + held
         if need >= self.setting.words:
             why = Why.WEIGHTS if kept >= self.setting.words else Why.BUFFER
             return refused(why, need * word)
-        read = sum(net.elements(m) for m in net.external_inputs(group)) * self.batch
+        read = sum(net.elements(m) for m in frame.maps[: frame.outside]) * self.batch
         written = sum(net.elements(i) for i in bits(net.external_outputs(group))) * self.batch
-        layers = [net.layers[i] for i in bits(group)]
         dram = kept + read + written
-        accesses = buffer_accesses(layers, (), self.setting.accelerator) * self.batch
+        accesses = sum(self._accesses[i] for i in bits(group)) * self.batch
+        macs = sum(net.layers[i].macs for i in bits(group)) * self.batch
         return GroupCost(
             True, need * word, float(dram * word),
-            energy(self.setting.accelerator, dram, accesses + dram,
-                   sum(v.macs for v in layers) * self.batch),
-            need * word, 1, nodes[-1].rows * self.batch, 1, True,
+            energy(self.setting.accelerator, dram, accesses + dram, macs),
+            need * word, 1, frame.rows[-1] * self.batch, 1, True,
             float(kept * word), float(read * word), float(written * word),
         )  # fmt: skip
 
-    def _rated(self, nodes: tuple[Node, ...]) -> bool:
-        raise NotImplementedError
-
-    def _held(self, node: Node) -> int:
-        """Words of a map that wait in the buffer."""
+    def _held(self, frame: Frame) -> int | None:
+        """Words of all maps that wait in the buffer; None where rates do not agree."""
         raise NotImplementedError
 
 
@@ -97,39 +97,32 @@ class LbdfModel(StreamModel):
 
     name = "lbdf"
 
-    def _rated(self, nodes: tuple[Node, ...]) -> bool:
-        if not rated(nodes):
-            return False
-        for node in reversed(nodes):
-            _lead(node)
-        return True
+    def _held(self, frame: Frame) -> int | None:
+        """Of each map, the pixels between its newest and the oldest that a reader still needs.
 
-    def _held(self, node: Node) -> int:
-        size = node.rows * node.cols
-        if node.keeps_all:
-            return size * node.channels
-        if not node.readers:
-            return node.channels
-        spans = []
-        for reader, use in node.readers:
-            rows = node.ahead - reader.ahead * use.stride[0] + use.padding[0]
-            cols = node.ahead_cols - reader.ahead_cols * use.stride[1] + use.padding[1]
-            spans.append(min(size, max(1, rows * node.cols + cols + 1)))
-        return (sum(spans) if self._paper else max(spans)) * node.channels
-
-
-def _lead(node: Node) -> None:
-    """How many rows and columns a map is ahead of its readers, pixel by pixel.
-
-    As `rows._lag` with steps of one pixel: the newest pixel of a window lies kernel - 1 - padding
-    behind its first, wherever the reader's own lead puts that.
-    """
-    best = (0, 0)
-    for reader, use in node.readers:
-        rows = reader.ahead * use.stride[0] + use.kernel[0] - 1 - use.padding[0]
-        cols = reader.ahead_cols * use.stride[1] + use.kernel[1] - 1 - use.padding[1]
-        best = max(best, (rows, cols), key=lambda p: p[0] * node.cols + p[1])
-    node.ahead, node.ahead_cols = best
+        `rows.lags` with steps of one pixel: the newest pixel of a window lies kernel - 1 - padding
+        after its first, wherever the reader's own lead puts that.
+        """
+        lead = [(0, 0)] * len(frame.maps)
+        total = 0
+        for k in range(len(frame.maps) - 1, -1, -1):
+            wide, size = frame.cols[k], frame.rows[k] * frame.cols[k]
+            best = (0, 0)
+            for j, (_, kr, sr, pr, kc, sc, pc) in frame.readers[k]:
+                found = lead[j][0] * sr + kr - 1 - pr, lead[j][1] * sc + kc - 1 - pc
+                if found[0] * wide + found[1] > best[0] * wide + best[1]:
+                    best = found
+            lead[k] = best
+            spans = [1]
+            for j, (_, _, sr, pr, _, sc, pc) in frame.readers[k]:
+                rows = best[0] - lead[j][0] * sr + pr
+                cols = best[1] - lead[j][1] * sc + pc
+                spans.append(min(size, max(1, rows * wide + cols + 1)))
+            pixels = max(spans)
+            if self._paper and frame.readers[k]:
+                pixels = sum(spans[1:])
+            total += (size if frame.whole[k] else pixels) * frame.channels[k]
+        return total
 
 
 class TileModel(StreamModel):
@@ -137,14 +130,15 @@ class TileModel(StreamModel):
 
     name = "tiles"
 
-    def _rated(self, nodes: tuple[Node, ...]) -> bool:
-        return rated(nodes, columns=True, delays=not self._paper)
-
-    def _held(self, node: Node) -> int:
-        if node.keeps_all:
-            return node.rows * node.cols * node.channels
-        tall = min(node.rows, node.delta + node.keep)
-        wide = min(node.cols, node.delta_cols + node.keep_cols)
-        main = tall * wide
-        side = max(0, min(tall, node.keep)) * (node.cols - wide) if node.readers else 0
-        return (main + side) * node.channels
+    def _held(self, frame: Frame) -> int | None:
+        columns = self._alone.paces.columns(frame, not self._paper)
+        if columns is None:
+            return None
+        total = 0
+        for k, channels in enumerate(frame.channels):
+            rows, cols = frame.rows[k], frame.cols[k]
+            tall = min(rows, frame.delta[k] + frame.keep[k])
+            wide = min(cols, columns[0][k] + columns[1][k])
+            side = min(tall, frame.keep[k]) * (cols - wide) if frame.readers[k] else 0
+            total += (rows * cols if frame.whole[k] else tall * wide + side) * channels
+        return total
