@@ -15,8 +15,9 @@ found over the states that are left, one frontier order at a time.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from math import inf
 
 from tvm_dnnfusion.cost.memory import GroupCost, MemoryModel, bits
 from tvm_dnnfusion.planners.memory.search import (
@@ -42,40 +43,65 @@ class Optimus:
         return chain(model, budget, lambda done: _grown(model, done), self.energy)
 
 
-def chain(model: MemoryModel, budget: Budget, groups: object, energy: bool = False,
-          limit: int | None = None) -> Partition:  # fmt: skip
-    """The cheapest chain of groups from nothing to the whole network.
+Growth = Callable[[int], Iterable[tuple[int, GroupCost]]]
+"""State -> the groups that can run next, with their costs."""
 
-    Parameters
-    ----------
-    groups : state -> pairs of a group that can run next and its cost.
-    limit : how many states of one size are kept, the cheapest; None for all.
+
+def chain(model: MemoryModel, budget: Budget, groups: Growth, energy: bool = False) -> Partition:
+    """The cheapest chain of groups from nothing to the whole network."""
+    found = path(Space(model, 0, model.network.everything, energy), groups, budget)
+    if found is None:
+        return budget.best or singles(model)
+    budget.offer(found, cost_of(model, found, energy))
+    return budget.best or found
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """A stretch of the network: what has run before it, and what has run after it.
+
+    `bound`: only plans that cost less are wanted. `width`: states of one size that are kept, the
+    cheapest; None for all.
     """
-    net = model.network
-    assert callable(groups)
-    best: dict[int, tuple[float, int]] = {0: (0.0, 0)}
-    waiting: dict[int, set[int]] = {0: {0}}
-    for size in range(net.n):
+
+    model: MemoryModel
+    start: int
+    goal: int
+    energy: bool = False
+    bound: float = inf
+    width: int | None = None
+
+
+def path(space: Space, groups: Growth, budget: Budget, rest: Callable[[int], float] | None = None
+         ) -> Partition | None:  # fmt: skip
+    """The cheapest chain of groups through a space; None where there is none below its bound, or
+    the budget ends first. `rest` bounds from below what a state still has to pay."""
+    best: dict[int, tuple[float, int]] = {space.start: (0.0, 0)}
+    waiting: dict[int, set[int]] = {space.start.bit_count(): {space.start}}
+    for size in range(space.start.bit_count(), space.goal.bit_count()):
         states = sorted(waiting.pop(size, ()), key=lambda s: (best[s][0], s))
-        for state in states[:limit]:
+        for state in states[: space.width]:
             if budget.spent():
-                return budget.best or singles(model)
+                return None
             base = best[state][0]
+            if rest is not None and base + rest(state) >= space.bound:
+                continue
             for group, cost in groups(state):
-                value = base + (cost.energy if energy else cost.dram_bytes)
+                value = base + (cost.energy if space.energy else cost.dram_bytes)
                 after = state | group
                 known = best.get(after)
-                if known is None or value < known[0]:
+                if value < space.bound and (known is None or value < known[0]):
                     best[after] = (value, group)
                     waiting.setdefault(after.bit_count(), set()).add(after)
-        budget.report("plan", size, net.n)
+        budget.report("plan", size, space.goal.bit_count())
+    if space.goal not in best:
+        return None
     found: list[int] = []
-    state = net.everything
-    while state:
+    state = space.goal
+    while state != space.start:
         found.append(best[state][1])
         state &= ~best[state][1]
-    budget.offer(found[::-1], best[net.everything][0])
-    return budget.best or tuple(found[::-1])
+    return tuple(found[::-1])
 
 
 def frontier(model: MemoryModel, done: int, near: int) -> Iterator[int]:
