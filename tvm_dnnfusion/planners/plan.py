@@ -33,6 +33,8 @@ class Reason(enum.Enum):
     BASELINE = "the baseline planner does not fuse this pair"
     IN_PLACE = "no kernel needed: the part is written where it lies in the joined tensor"
     COPIED = "the tensor is joined in place, but this part has its home elsewhere and is copied"
+    FUSED_MEMORY = "fused: the intermediate result stays in the buffer"
+    MEMORY = "together they would move more, or would not fit the buffer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +54,62 @@ class EdgeDecision:
 
 
 @dataclass(frozen=True, slots=True)
+class LineBuffer:
+    """A value that waits in a group's buffer: so many rows of it, made `channels` at a time.
+
+    `tensor` names the layer that makes it, or an input of the network.
+    """
+
+    tensor: str
+    rows: int
+    channels: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class BlockMemory:
+    """How a memory planner runs a block: `layers` in order, in steps of `tile_rows` rows.
+
+    `tiles` steps cover all images, `images` of them at a time; `resident` weights are loaded once,
+    others in every step. DRAM bytes and energy (in multiply-accumulates) are for the whole batch.
+    """
+
+    layers: tuple[str, ...]
+    tile_rows: int
+    tiles: int
+    images: int
+    resident: bool
+    buffer_bytes: int
+    dram_bytes: float
+    energy: float
+    lines: tuple[LineBuffer, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PlanMemory:
+    """What a memory plan was made for: model, accounting, buffer, word, batch, accelerator."""
+
+    model: str
+    accounting: str
+    buffer_bytes: int
+    word_bytes: int
+    batch: int
+    accelerator: str
+
+
+@dataclass(frozen=True, slots=True)
 class Block:
     """Ops that become one kernel, in topological order.
 
-    `mapping` is the accumulated mapping type (None: a barrier, left to TVM as it is).
+    `mapping` is the accumulated mapping type (None: a barrier, left to TVM as it is). `memory` is
+    the schedule of a memory planner.
     """
 
     name: str
     ops: tuple[str, ...]
     mapping: MappingType | None
     seed: str | None = None
+    memory: BlockMemory | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,3 +134,4 @@ class Plan:
     decisions: tuple[EdgeDecision, ...]
     device: str = ""
     places: tuple[Place, ...] = ()
+    memory: PlanMemory | None = None

@@ -11,11 +11,21 @@ import math
 import os
 import tempfile
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
 from tvm_dnnfusion.ecg.mapping import MappingType
-from tvm_dnnfusion.planners.plan import Block, EdgeDecision, Place, Plan, Reason
+from tvm_dnnfusion.planners.plan import (
+    Block,
+    BlockMemory,
+    EdgeDecision,
+    LineBuffer,
+    Place,
+    Plan,
+    PlanMemory,
+    Reason,
+)
 
 FORMAT = 1
 """Version of the form below; a reader refuses others."""
@@ -27,11 +37,12 @@ class PlanError(ValueError):
 
 def plan_to_json(plan: Plan) -> str:
     """The plan as JSON text, ending in a newline."""
-    data = {
+    data: dict[str, Any] = {
         "format": FORMAT,
         "planner": plan.planner,
         "device": plan.device,
         "fingerprint": plan.fingerprint,
+        **({} if plan.memory is None else {"memory": asdict(plan.memory)}),
         "blocks": [_block(b) for b in plan.blocks],
         "decisions": [_decision(d) for d in plan.decisions],
         "places": [_place(p) for p in plan.places],
@@ -62,6 +73,7 @@ def plan_from_json(text: str) -> Plan:
         decisions=tuple(_read_decision(item) for item in root.items("decisions")),
         device=root.value("device", str),
         places=tuple(_read_place(item) for item in root.items("places")),
+        memory=_read_memory(root),
     )
 
 
@@ -94,6 +106,7 @@ def _block(block: Block) -> dict[str, Any]:
         "ops": list(block.ops),
         "mapping": None if block.mapping is None else block.mapping.name,
         "seed": block.seed,
+        **({} if block.memory is None else {"memory": asdict(block.memory)}),
     }
 
 
@@ -119,6 +132,43 @@ def _read_block(item: _Reader) -> Block:
         ops=tuple(item.strings("ops")),
         mapping=None if mapping is None else item.code("mapping", MappingType),
         seed=item.optional("seed"),
+        memory=_read_block_memory(item),
+    )
+
+
+def _read_memory(root: _Reader) -> PlanMemory | None:
+    item = root.part("memory")
+    if item is None:
+        return None
+    return PlanMemory(
+        model=item.value("model", str),
+        accounting=item.value("accounting", str),
+        buffer_bytes=item.value("buffer_bytes", int),
+        word_bytes=item.value("word_bytes", int),
+        batch=item.value("batch", int),
+        accelerator=item.value("accelerator", str),
+    )
+
+
+def _read_block_memory(block: _Reader) -> BlockMemory | None:
+    item = block.part("memory")
+    if item is None:
+        return None
+    lines = tuple(
+        LineBuffer(line.value("tensor", str), line.value("rows", int), line.value("channels", int),
+                   line.value("bytes", int))
+        for line in item.items("lines")
+    )  # fmt: skip
+    return BlockMemory(
+        layers=tuple(item.strings("layers")),
+        tile_rows=item.value("tile_rows", int),
+        tiles=item.value("tiles", int),
+        images=item.value("images", int),
+        resident=item.value("resident", bool),
+        buffer_bytes=item.value("buffer_bytes", int),
+        dram_bytes=item.number("dram_bytes"),
+        energy=item.number("energy"),
+        lines=lines,
     )
 
 
@@ -158,6 +208,15 @@ class _Reader:
             raise PlanError(f"{self.where}.{key} is {_kind(found)}, not {kind.__name__}")
         return found
 
+    def number(self, key: str) -> float:
+        """A finite number."""
+        return self._number(key, self.data.get(key))
+
+    def part(self, key: str) -> _Reader | None:
+        """An object, or None where the field is null or absent."""
+        found = self.data.get(key)
+        return None if found is None else _Reader(found, f"{self.where}.{key}")
+
     def optional(self, key: str) -> str | None:
         """A text, or None where the field is null or absent."""
         return None if self.data.get(key) is None else str(self.value(key, str))
@@ -194,11 +253,13 @@ class _Reader:
     def numbers(self, key: str) -> Mapping[str, float]:
         """An object whose values are finite numbers."""
         found: dict[str, Any] = self.value(key, dict)
-        for name, item in found.items():
-            number = isinstance(item, (int, float)) and not isinstance(item, bool)
-            if not number or not math.isfinite(item):
-                raise PlanError(f"{self.where}.{key}.{name} is {item!r}, not a finite number")
-        return {name: float(item) for name, item in found.items()}
+        return {name: self._number(f"{key}.{name}", item) for name, item in found.items()}
+
+    def _number(self, key: str, item: Any) -> float:
+        number = isinstance(item, (int, float)) and not isinstance(item, bool)
+        if not number or not math.isfinite(item):
+            raise PlanError(f"{self.where}.{key} is {item!r}, not a finite number")
+        return float(item)
 
 
 def _kind(value: Any) -> str:

@@ -9,6 +9,7 @@ The built-in planners register in the same way as a user's:
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol, Union, runtime_checkable
 
 from tvm_dnnfusion.cost.protocol import Cost
@@ -16,6 +17,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.info import ECG
 from tvm_dnnfusion.planners.baseline import FuseOpsPlanner, SingletonPlanner
 from tvm_dnnfusion.planners.dnnfusion import DNNFusionPlanner
+from tvm_dnnfusion.planners.memory import MemoryPlanner
 from tvm_dnnfusion.planners.plan import Plan
 
 
@@ -86,3 +88,5 @@ def plan(ecg: ECG, planner: Union[str, Planner] = "dnnfusion", *, device: Device
 register_planner("dnnfusion")(DNNFusionPlanner)
 register_planner("none")(SingletonPlanner)
 register_planner("tvm")(FuseOpsPlanner)
+for _name in ("memory", "optimus", "optimus-online", "efficient-s", "dnnvm"):
+    register_planner(_name)(partial(MemoryPlanner, _name))

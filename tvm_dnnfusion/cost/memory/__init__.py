@@ -19,11 +19,11 @@ from tvm_dnnfusion.cost.memory.model import (
 )
 from tvm_dnnfusion.cost.memory.network import FeatureMap, Layer, LayerKind, Network, Role, Use, bits
 from tvm_dnnfusion.cost.memory.published import PublishedModel
-from tvm_dnnfusion.cost.memory.setting import Accounting, GroupCost, Setting, Why
+from tvm_dnnfusion.cost.memory.setting import Accounting, GroupCost, Held, Setting, Why
 from tvm_dnnfusion.cost.memory.streams import LbdfModel, TileModel
 
 __all__ = [
-    "Accounting", "FeatureMap", "GroupCost", "Layer", "LayerKind", "MemoryModel",
+    "Accounting", "FeatureMap", "GroupCost", "Held", "Layer", "LayerKind", "MemoryModel",
     "MemoryModelError", "Network", "NetworkError", "Role", "Setting", "Use", "Why", "bits",
     "memory_model", "memory_model_names", "network_of", "register_memory_model",
 ]  # fmt: skip

@@ -20,41 +20,40 @@ from tvm_dnnfusion.cost.memory.energy import buffer_accesses, energy
 from tvm_dnnfusion.cost.memory.model import CachedModel
 from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, Role, bits
 from tvm_dnnfusion.cost.memory.rows import Frame, Paces
-from tvm_dnnfusion.cost.memory.setting import GroupCost, Setting, Why, refused
+from tvm_dnnfusion.cost.memory.setting import GroupCost, Held, Setting, Why, refused
 from tvm_dnnfusion.cost.memory.single import single_layer
 from tvm_dnnfusion.devices.accelerators import Accelerator
 
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """One way to run a group: which maps (by place in the frame) are sliced, and their widths.
+    """One way to run a group: which maps are sliced, and their widths.
 
-    `full` is a row of all channels in words, `fresh` a row as it is made: of a slice or of all.
+    `lines` holds of each map (rows, delta, keep, words of a row of all channels, words of a row as
+    it is made), `whole` the words of maps that stay entirely.
     """
 
     frame: Frame
     sliced: frozenset[int]
-    full: tuple[int, ...]
-    fresh: tuple[int, ...]
+    lines: tuple[tuple[int, int, int, int, int], ...]
+    whole: int
 
     def words(self, height: int) -> int:
         """Words of all maps when a step advances by `height`."""
-        f, total = self.frame, 0
-        for k, (full, fresh) in enumerate(zip(self.full, self.fresh)):
-            rows = f.rows[k]
-            if f.whole[k]:
-                total += rows * full
-                continue
-            new = f.delta[k] * height
-            rows = min(rows, new + f.keep[k])
-            new = min(rows, new)
-            total += (rows - new) * full + new * fresh
+        total = self.whole
+        for rows, delta, keep, full, fresh in self.lines:
+            new = delta * height
+            if new + keep < rows:
+                total += keep * full + new * fresh
+            elif new < rows:
+                total += (rows - new) * full + new * fresh
+            else:
+                total += rows * fresh
         return total
 
     def height(self, room: int) -> int:
         """The greatest height of a step whose maps take less than `room` words."""
-        f = self.frame
-        high = max(-(-(f.rows[k]) // f.delta[k]) for k in range(len(f.maps)))
+        high = max((-(-line[0] // line[1]) for line in self.lines), default=1)
         if self.words(high) < room:
             return high
         low = 1
@@ -78,6 +77,11 @@ class BrrModel(CachedModel):
         spec = setting.accelerator
         self._weights = [v.weights + v.extras for v in network.layers]
         self._staged = [_staged(v, spec) for v in network.layers]
+        maps = [network.map_of(k) for k in range(network.n + len(network.inputs))]
+        self._full = [m.channels * m.cols for m in maps]
+        self._thin = [spec.slice_of(m.channels) * m.cols for m in maps]
+        self._sources = [tuple({u.source for u in v.uses}) for v in network.layers]
+        self._roles = [v.role for v in network.layers]
         self._accesses = [
             (buffer_accesses(v, False, spec), buffer_accesses(v, True, spec))
             for v in network.layers
@@ -99,24 +103,50 @@ class BrrModel(CachedModel):
         frame = self.paces.frame(group)
         if frame is None:
             return refused(Why.RATES)
+        plans, needs = self._plans(frame)
+        least = min(needs) * self.setting.word_bytes
+        found = [self._priced(group, *plan) for plan in plans]
+        if not found:
+            return refused(Why.BUFFER, least)
+        return replace(min(found, key=_rank), buffer_bytes=least)
+
+    def held(self, group: int) -> tuple[Held, ...]:
+        """The buffers of a group's maps in its cheapest schedule."""
+        frame = self.paces.frame(group)
+        plans = self._plans(frame)[0] if frame is not None else []
+        if frame is None or not plans:
+            return ()
+        plan, taken, _ = min(plans, key=lambda p: _rank(self._priced(group, *p)))
+        height = plan.height(self.setting.words - taken)
+        out: list[Held] = []
+        lines = iter(plan.lines)
+        for k, m in enumerate(frame.maps):
+            spec, channels = self.setting.accelerator, frame.channels[k]
+            part = spec.slice_of(channels) if m in plan.sliced else channels
+            words = frame.rows[k] * self._full[m]
+            if not frame.whole[k]:
+                words = replace(plan, lines=(next(lines),), whole=0).words(height)
+            out.append(Held(m, frame.waiting(k, height), part, words))
+        return tuple(out)
+
+    def _plans(self, frame: Frame) -> tuple[list[tuple[Schedule, int, bool]], list[int]]:
+        """The schedules that fit, with the words that weights take and whether they stay; and the
+        least buffer of every schedule."""
         members = frame.maps[frame.outside :]
-        weights = sum(self._weights[i] for i in members)
-        streamed = min(weights, max(self._staged[i] for i in members))
-        limit, word = self.setting.words, self.setting.word_bytes
-        found: list[GroupCost] = []
+        weights = sum([self._weights[i] for i in members])
+        streamed = min(weights, max([self._staged[i] for i in members]))
+        limit = self.setting.words
+        plans: list[tuple[Schedule, int, bool]] = []
         needs: list[int] = []
         for start in (False, True):
-            plan = scheduled(self.network, frame, start, self.setting.accelerator)
+            plan = self.scheduled(frame, start)
             least = plan.words(1)
             needs.append(least + streamed)
             if least + weights < limit:  # weights that stay move once: nothing is cheaper
-                found.append(self._priced(group, plan, weights, True))
+                plans.append((plan, weights, True))
             elif least + streamed < limit:
-                found.append(self._priced(group, plan, streamed, False))
-        if not found:
-            return refused(Why.BUFFER, min(needs) * word)
-        best = min(found, key=lambda c: (c.dram_bytes, c.energy))
-        return replace(best, buffer_bytes=min(needs) * word)
+                plans.append((plan, streamed, False))
+        return plans, needs
 
     def _priced(self, group: int, plan: Schedule, taken: int, kept: bool) -> GroupCost:
         """The cost of a schedule whose weights take so many words."""
@@ -135,7 +165,7 @@ class BrrModel(CachedModel):
             i = frame.maps[k]
             passes += self._weights[i] * (1 if kept else count * runs)
             macs += net.layers[i].macs
-            accesses += self._accesses[i][k in plan.sliced]
+            accesses += self._accesses[i][i in plan.sliced]
         read = sum(net.elements(m) for m in frame.maps[: frame.outside]) * batch
         written = sum(net.elements(i) for i in bits(net.external_outputs(group))) * batch
         dram = passes + read + written
@@ -148,46 +178,46 @@ class BrrModel(CachedModel):
             input_bytes=float(read * word), output_bytes=float(written * word),
         )  # fmt: skip
 
+    def scheduled(self, frame: Frame, start: bool) -> Schedule:
+        """Which maps are sliced when those from outside are kept in full (`start`) or sliced.
 
-def scheduled(network: Network, frame: Frame, start: bool, spec: Accelerator) -> Schedule:
-    """Which maps are sliced when those from outside are kept in full (`start`) or sliced.
-
-    A convolution of a sliced map sums up in full, one of a full map makes slices; other layers
-    follow their operands. A sliced map that is read in another phase than it is made is kept full.
-    """
-    place = {m: k for k, m in enumerate(frame.maps)}
-    sliced: set[int] = set()
-    phase = [0] * len(frame.maps)
-    read: dict[int, int] = {}
-    for k, m in enumerate(frame.maps):
-        if k < frame.outside:
-            if not start and not frame.whole[k]:
-                sliced.add(k)
-            continue
-        layer = network.layers[m]
-        sources = {place[u.source] for u in layer.uses}
-        if layer.role is Role.ALL:
-            sliced -= sources
-        thin = sources & sliced
-        now = max(phase[s] for s in sources)
-        for s in thin:
-            late = s >= frame.outside and phase[s] != now
-            if late or read.setdefault(s, now) != now:
-                sliced.discard(s)
-        some = not sliced.isdisjoint(sources)
-        if layer.role is Role.LOCAL:
-            makes = sources <= sliced
-        else:
-            makes = layer.role is Role.SUM and not thin
-        phase[k] = now if makes or not some else now + 1
-        if makes and not frame.whole[k]:
-            sliced.add(k)
-    full = tuple(c * w for c, w in zip(frame.channels, frame.cols))
-    fresh = tuple(
-        frame.cols[k] * spec.slice_of(frame.channels[k]) if k in sliced else words
-        for k, words in enumerate(full)
-    )
-    return Schedule(frame, frozenset(sliced), full, fresh)
+        A convolution of a sliced map sums up in full, one of a full map makes slices; other layers
+        follow their operands. A sliced map that is read in another phase than it is made, or in
+        two phases, is kept in full.
+        """
+        outside, maps, whole = frame.outside, frame.maps, frame.whole
+        phase = dict.fromkeys(maps, 0)
+        outer = set(maps[:outside])
+        sliced = set() if start else {m for m, stays in zip(maps[:outside], whole) if not stays}
+        read: dict[int, int] = {}
+        for k in range(outside, len(maps)):
+            m = maps[k]
+            sources, role = self._sources[m], self._roles[m]
+            if role is Role.ALL:
+                sliced.difference_update(sources)
+            now = max([phase[s] for s in sources])
+            thin = [s for s in sources if s in sliced]
+            for s in thin:
+                late = s not in outer and phase[s] != now
+                if late or read.setdefault(s, now) != now:
+                    sliced.discard(s)
+            left = [s for s in thin if s in sliced]
+            if role is Role.LOCAL:
+                makes = len(left) == len(sources)
+            else:
+                makes = role is Role.SUM and not thin
+            phase[m] = now if makes or not left else now + 1
+            if makes and not whole[k]:
+                sliced.add(m)
+        full, fresh = self._full, self._thin
+        lines = tuple(
+            (rows, delta, keep, full[m], fresh[m] if m in sliced else full[m])
+            for m, rows, delta, keep, stays in zip(
+                maps, frame.rows, frame.delta, frame.keep, whole)
+            if not stays
+        )  # fmt: skip
+        kept = sum(frame.rows[k] * full[m] for k, m in enumerate(maps) if whole[k])
+        return Schedule(frame, frozenset(sliced), lines, kept)
 
 
 def _staged(layer: Layer, spec: Accelerator) -> int:
@@ -197,3 +227,7 @@ def _staged(layer: Layer, spec: Accelerator) -> int:
     deep = max(1, layer.in_channels // layer.groups)
     taps = layer.weights // max(1, layer.channels * deep)
     return spec.slice_of(layer.channels) * spec.slice_of(deep) * max(1, taps)
+
+
+def _rank(cost: GroupCost) -> tuple[float, float]:
+    return cost.dram_bytes, cost.energy

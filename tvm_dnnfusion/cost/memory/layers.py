@@ -49,6 +49,8 @@ class Draft:
     macs: int = 0
     uses: list[tuple[str, Use]] = field(default_factory=list[tuple[str, Use]])
     is_output: bool = False
+    closed: bool = False
+    """A barrier: nothing joins it."""
 
 
 def network_of(graph: Graph, merge: bool = True, name: str = "") -> Network:
@@ -157,7 +159,9 @@ class _Reader:
                      if self.home[t] is None)  # fmt: skip
         if barrier_of(op, self.graph) is not None:
             total = sum(prod(self.shape(t)) for t in op.outputs if self.graph.tensors[t].is_static)
-            return self._whole(op, sources, (1, 1, max(1, total)), extras)
+            draft = self._whole(op, sources, (1, 1, max(1, total)), extras)
+            draft.closed = True
+            return draft
         for fits, make in self._makers():
             if fits(op):
                 return make(op, sources, out, extras)
@@ -357,13 +361,17 @@ def _merged(drafts: list[Draft]) -> list[Draft]:
             continue
         source = v.uses[0][0]
         producer = alive.get(source)
-        if producer is not None and len(readers[source]) == 1 and not producer.is_output:
+        if (
+            producer is not None
+            and len(readers[source]) == 1
+            and not (producer.is_output or producer.closed)
+        ):
             _absorb(v, producer, alive, readers)
             # the producer now stands where v stood, its readers may be simple in turn
             pending = [k for k in readers.get(v.key, {}) if k in alive] + pending
         elif len(readers.get(key, {})) == 1 and not v.is_output:
             target = alive[next(iter(readers[key]))]
-            if any(k == key and u.whole for k, u in target.uses):
+            if target.closed or any(k == key and u.whole for k, u in target.uses):
                 continue
             _push(v, target, alive, readers)
             pending = [target.key, *pending]

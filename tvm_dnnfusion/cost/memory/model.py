@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from tvm_dnnfusion.cost.memory.network import Network
-from tvm_dnnfusion.cost.memory.setting import GroupCost, Setting
+from tvm_dnnfusion.cost.memory.setting import GroupCost, Held, Setting
 
 
 @runtime_checkable
@@ -33,6 +33,10 @@ class MemoryModel(Protocol):
 
     def unfusable(self) -> int:
         """Layers that no group of several may hold."""
+        ...
+
+    def held(self, group: int) -> tuple[Held, ...]:
+        """The buffers of a valid group's maps; none where the model does not say."""
         ...
 
 
@@ -64,6 +68,10 @@ class CachedModel:
         if self._unfusable is None:
             self._unfusable = self._find_unfusable()
         return self._unfusable
+
+    def held(self, group: int) -> tuple[Held, ...]:
+        """The buffers of a valid group's maps; none where the model does not say."""
+        return ()
 
     def _evaluate(self, group: int) -> GroupCost:
         raise NotImplementedError

@@ -89,11 +89,12 @@ class Paces:
         place = {m: k for k, m in enumerate(maps)}
         readers: list[list[tuple[int, Reader]]] = []
         for k, m in enumerate(maps):
-            mine = stage[k]
-            found = [] if k < outside and whole[k] else [
-                (place[r[0]], r) for r in self.readers[m]
-                if group >> r[0] & 1 and stage[place[r[0]]] == mine
-            ]  # fmt: skip
+            mine, found = stage[k], []
+            if k >= outside or not whole[k]:
+                for r in self.readers[m]:
+                    j = place.get(r[0])
+                    if j is not None and stage[j] == mine:
+                        found.append((j, r))
             readers.append(found)
         delta = _scaled(self.rates, maps, readers, 2)
         if delta is None:

@@ -80,6 +80,20 @@ class GroupCost:
         return self.weight_bytes + self.input_bytes + self.output_bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a map takes of the buffer: so many rows, in words of which `elements`.
+
+    `slice` counts the channels that are made at a time; all, where the map is kept in full. `map`
+    is its number in the network.
+    """
+
+    map: int
+    rows: int
+    slice: int
+    elements: int
+
+
 def refused(why: Why, buffer_bytes: int = 0) -> GroupCost:
     """The cost of a group that is not valid."""
     return GroupCost(False, buffer_bytes, math.inf, math.inf, why=why)

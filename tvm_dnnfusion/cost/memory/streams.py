@@ -21,7 +21,7 @@ from tvm_dnnfusion.cost.memory.energy import buffer_accesses, energy
 from tvm_dnnfusion.cost.memory.model import CachedModel
 from tvm_dnnfusion.cost.memory.network import LayerKind, Network, bits
 from tvm_dnnfusion.cost.memory.rows import Frame
-from tvm_dnnfusion.cost.memory.setting import Accounting, GroupCost, Setting, Why, refused
+from tvm_dnnfusion.cost.memory.setting import Accounting, GroupCost, Held, Setting, Why, refused
 
 
 class StreamModel(CachedModel):
@@ -71,7 +71,7 @@ class StreamModel(CachedModel):
             return refused(Why.RATES, self._least(group))
         word, net = self.setting.word_bytes, self.network
         kept = sum(self.weights(i) for i in bits(group))
-        need = kept + held
+        need = kept + sum(held)
         if need >= self.setting.words:
             why = Why.WEIGHTS if kept >= self.setting.words else Why.BUFFER
             return refused(why, need * word)
@@ -87,8 +87,16 @@ class StreamModel(CachedModel):
             float(kept * word), float(read * word), float(written * word),
         )  # fmt: skip
 
-    def _held(self, frame: Frame) -> int | None:
-        """Words of all maps that wait in the buffer; None where rates do not agree."""
+    def held(self, group: int) -> tuple[Held, ...]:
+        """The buffers of a group's maps."""
+        frame = self._alone.paces.frame(group, delays=not self._paper)
+        if frame is None or group & self.unfusable():
+            return self._alone.held(group)
+        sizes = zip(frame.maps, self._held(frame) or (), frame.cols, frame.channels)
+        return tuple(Held(m, -(-words // (cols * c)), c, words) for m, words, cols, c in sizes)
+
+    def _held(self, frame: Frame) -> list[int] | None:
+        """Words of each map that wait in the buffer; None where rates do not agree."""
         raise NotImplementedError
 
 
@@ -97,14 +105,14 @@ class LbdfModel(StreamModel):
 
     name = "lbdf"
 
-    def _held(self, frame: Frame) -> int | None:
+    def _held(self, frame: Frame) -> list[int] | None:
         """Of each map, the pixels between its newest and the oldest that a reader still needs.
 
         `rows.lags` with steps of one pixel: the newest pixel of a window lies kernel - 1 - padding
         after its first, wherever the reader's own lead puts that.
         """
         lead = [(0, 0)] * len(frame.maps)
-        total = 0
+        held = [0] * len(frame.maps)
         for k in range(len(frame.maps) - 1, -1, -1):
             wide, size = frame.cols[k], frame.rows[k] * frame.cols[k]
             best = (0, 0)
@@ -121,8 +129,8 @@ class LbdfModel(StreamModel):
             pixels = max(spans)
             if self._paper and frame.readers[k]:
                 pixels = sum(spans[1:])
-            total += (size if frame.whole[k] else pixels) * frame.channels[k]
-        return total
+            held[k] = (size if frame.whole[k] else pixels) * frame.channels[k]
+        return held
 
 
 class TileModel(StreamModel):
@@ -130,15 +138,15 @@ class TileModel(StreamModel):
 
     name = "tiles"
 
-    def _held(self, frame: Frame) -> int | None:
+    def _held(self, frame: Frame) -> list[int] | None:
         columns = self._alone.paces.columns(frame, not self._paper)
         if columns is None:
             return None
-        total = 0
+        held: list[int] = []
         for k, channels in enumerate(frame.channels):
             rows, cols = frame.rows[k], frame.cols[k]
             tall = min(rows, frame.delta[k] + frame.keep[k])
             wide = min(cols, columns[0][k] + columns[1][k])
             side = min(tall, frame.keep[k]) * (cols - wide) if frame.readers[k] else 0
-            total += (rows * cols if frame.whole[k] else tall * wide + side) * channels
-        return total
+            held.append((rows * cols if frame.whole[k] else tall * wide + side) * channels)
+        return held

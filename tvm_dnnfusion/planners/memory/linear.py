@@ -1,8 +1,8 @@
 """Efficient-S and DNNVM as Optimus' authors compare with them: runs of a linear order.
 
 Layers stand in breadth-first order; a group is a run of it, and dynamic programming finds the best
-cuts. Efficient-S (Zheng et al., TCAD'20) takes branches, DNNVM (Xing et al., TCAD'20) takes no layer
-with two operands or two readers; both keep maps in full and need a group's weights to fit. In
+cuts. Efficient-S (Zheng et al., TCAD'20) takes branches, DNNVM (Xing et al., TCAD'20) takes no
+layer with two operands or two readers; both keep maps in full and need a group's weights to fit. In
 `paper` accounting they rank groups by energy, as the authors' code does.
 """
 

@@ -26,6 +26,7 @@ from tvm_dnnfusion.planners.memory.optimus import Space, frontier, merged, path
 from tvm_dnnfusion.planners.memory.search import (
     Budget,
     Partition,
+    PartitionError,
     cost_of,
     register_partitioner,
     singles,
@@ -61,9 +62,9 @@ class _Share(Budget):
         self._whole.report(phase, done, total)
 
 
-@register_partitioner("ours")
+@register_partitioner("memory")
 @dataclass(frozen=True, slots=True)
-class Ours:
+class Convex:
     """The planner. `evaluations` and `rounds` bound the exact search and the neighbourhoods."""
 
     energy: bool = False
@@ -184,7 +185,6 @@ class Rest:
         maps = word * model.setting.batch * net.images
         self._weights = [v.weights * word for v in net.layers]
         self._maps = [net.elements(k) * maps for k in range(net.n + len(net.inputs))]
-        # who takes pixels in slices of channels may read no more than those: charge halves of split
         self._known: dict[int, float] = {}
 
     def __call__(self, done: int) -> float:
@@ -200,11 +200,8 @@ class Rest:
         total = float(sum(self._weights[i] for i in bits(left)))
         for k, readers in enumerate(net.readers):
             made = k >= net.n or done >> k & 1
-            if made and readers & left:
-                total += self._maps[k]
-            elif k < net.n and left >> k & 1 and (
-                net.outputs >> k & 1 or readers & ~self._goal
-            ):  # fmt: skip
+            leaves = k < net.n and left >> k & 1 and (net.outputs >> k & 1 or readers & ~self._goal)
+            if (made and readers & left) or leaves:
                 total += self._maps[k]
         return total
 
@@ -249,12 +246,10 @@ class Exact:
 
     def search(self, model: MemoryModel, budget: Budget) -> Partition:
         """The optimum."""
-        from tvm_dnnfusion.planners.memory.search import PartitionError
-
         if model.network.n > self.layers:
             raise PartitionError(
                 f"the exact planner takes up to {self.layers} layers, this network has"
-                f" {model.network.n}; planner `ours` is exact as far as it can be"
+                f" {model.network.n}; planner `memory` is exact as far as it can be"
             )
         found = singles(model)
         budget.offer(found, cost_of(model, found, self.energy))
