@@ -123,6 +123,18 @@ def joined() -> Graph:
     return b.output(conv(b, y, 8), x).build()
 
 
+def memory_fused() -> Given:
+    b = GraphBuilder()
+    y = conv(b, conv(b, b.input("x", (1, 8, 8, 8)), 8), 8)
+    return b.output(y).build(), ("conv2d", "conv2d_1"), DEVICE, "memory"
+
+
+def memory_apart() -> Given:
+    b = GraphBuilder()
+    y = conv(b, conv(b, b.input("x", (1, 600, 200, 200)), 600), 600)
+    return b.output(y).build(), ("conv2d", "conv2d_1"), DEVICE, "memory"
+
+
 PRODUCERS = {
     Reason.FUSED_GREEN: green,
     Reason.FUSED_PROFIT: profit,
@@ -142,6 +154,8 @@ PRODUCERS = {
     Reason.BASELINE: baseline,
     Reason.IN_PLACE: in_place,
     Reason.COPIED: copied,
+    Reason.FUSED_MEMORY: memory_fused,
+    Reason.MEMORY: memory_apart,
 }
 
 
@@ -166,6 +180,7 @@ def test_reason_is_given(reason: Reason):
         (Reason.DTYPE, {"anchor_bits", "other_bits"}),
         (Reason.TOO_HEAVY, {"ops", "limit"}),
         (Reason.ESCAPES, {"value_bytes"}),
+        (Reason.MEMORY, {"needed_bytes", "buffer_bytes"}),
     ],
 )
 def test_reasons_that_compare_carry_both_figures(reason: Reason, names: set[str]):

@@ -23,6 +23,7 @@ from tvm_dnnfusion.cli.exits import Exit
 COMMANDS: Mapping[str, str] = {
     "inspect": "Operators of a model by mapping type, FLOPs and intermediate bytes.",
     "optimize": "Rewrite, fuse, build and verify a model; write library, plan and report.",
+    "plan": "Plan groups for a buffer with memory planners, side by side; build nothing.",
     "explain": "Why two layers were, or were not, fused, from a saved plan.",
     "verify": "Compare outputs with the unfused module and with ONNX Runtime.",
     "run": "Run a model or an optimised library once.",

@@ -122,6 +122,7 @@ def _decision(decision: EdgeDecision) -> dict[str, Any]:
         "reason": decision.reason.name,
         "numbers": dict(decision.numbers),
         "source": decision.source,
+        **({"ops": list(decision.ops)} if decision.ops else {}),
     }
 
 
@@ -180,6 +181,7 @@ def _read_decision(item: _Reader) -> EdgeDecision:
         reason=item.code("reason", Reason),
         numbers=tuple(item.numbers("numbers").items()),
         source=item.value("source", str),
+        ops=tuple(item.strings("ops")) if "ops" in item.data else (),
     )
 
 

@@ -43,6 +43,8 @@ ADVICE: Mapping[Reason, str] = {
     Reason.IN_PLACE: "nothing to do: no byte is moved to join or to part the tensor",
     Reason.COPIED: "let the model join the tensor only once, and neither return it nor reshape it",
     Reason.BASELINE: "use --planner dnnfusion",
+    Reason.FUSED_MEMORY: "nothing to do",
+    Reason.MEMORY: "a larger buffer or narrower words would let them stay together",
 }
 """What a user can do about each reason."""
 
@@ -95,6 +97,7 @@ def decision_dict(decision: EdgeDecision) -> dict[str, Any]:
         "text": decision.reason.value,
         "numbers": dict(decision.numbers),
         "source": decision.source,
+        "ops": list(decision.ops),
         "advice": ADVICE[decision.reason],
     }
 
@@ -210,6 +213,9 @@ def _edge_lines(
     if decision.numbers:
         figures = ", ".join(f"{name} = {number_text(name, v)}" for name, v in decision.numbers)
         lines.append(f"    figures ({decision.source}): {figures}")
+    if decision.ops:
+        names = ", ".join(graph.by_name[name].label for name in decision.ops)
+        lines.append(f"    operators that do not fit together: {names}")
     if not decision.fused:
         lines.append(f"    what can be done: {ADVICE[decision.reason]}")
     return lines

@@ -54,6 +54,8 @@ def _sections(data: ReportData) -> Iterable[Markup]:
     yield _section("summary", "Before and after", _stats(data))
     yield _section("graph-section", "Blocks", _graph(data))
     yield _section("kernels", "Kernels by time" if data.kernels else "Kernels", _kernels(data))
+    if data.plan.memory is not None:
+        yield _section("memory", "Groups in the buffer", _memory(data))
     yield _section("edges", "Edges that were not fused", _edges(data))
     if data.rules:
         yield _section("rules", "Rewriting rules", _rules(data.rules))
@@ -172,6 +174,36 @@ def _bar(time: KernelTime, most: float, total: float) -> Markup:
     fill = tag("i", style=f"width:{width:.1f}%")
     text = f"{time_text(time.total_us)} ({share:.1f} %{calls})"
     return tag("div", tag("span", fill, class_="track"), tag("span", text), note, class_="bar")
+
+
+def _memory(data: ReportData) -> Markup:
+    """The groups of a memory plan: what each moves and holds, and its line buffers."""
+    about = data.plan.memory
+    assert about is not None
+    head = tag(
+        "p",
+        f"Model {about.model}, {about.accounting} accounting, buffer"
+        f" {bytes_text(about.buffer_bytes)}, {about.word_bytes} bytes a word, batch {about.batch},"
+        f" accelerator {about.accelerator}.",
+    )
+    rows: list[Markup] = []
+    for block in data.plan.blocks:
+        m = block.memory
+        if m is None:
+            continue
+        lines = (
+            tag("li", tag("code", n.tensor),
+                f" {n.rows} rows, {n.channels} channels at a time, {bytes_text(n.bytes)}")
+            for n in m.lines
+        )  # fmt: skip
+        link = tag("a", block.name, href="#graph-section", data_block=block.name)
+        held = tag("details", tag("summary", f"{len(m.lines)} maps"), tag("ul", *lines))
+        steps = f"{m.tiles} x {m.tile_rows} rows" + (f", {m.images} images" * (m.images > 1))
+        rows.append(_row(tag("code", link), len(m.layers), bytes_text(m.dram_bytes),
+                         bytes_text(m.buffer_bytes), steps, "stay" if m.resident else "stream",
+                         held))  # fmt: skip
+    columns = ("Group", "Layers", "DRAM", "Buffer", "Steps", "Weights", "Line buffers")
+    return join(head, _table(columns, rows, class_="kernels untimed"))
 
 
 def _edges(data: ReportData) -> Markup:

@@ -39,13 +39,13 @@ def random_network(seed: int, layers: int = 7) -> Network:
             kind = "conv"
         s = gen.choice((1, 1, 2)) if n.rows(x) > 4 else 1
         if kind == "conv":
-            r = gen.choice((1, 3, 3, 5))
+            r = gen.choice((1, 3, 3, 5)) if n.rows(x) > 3 else 1
             p = gen.choice((r // 2, r // 2, 0)) if n.rows(x) >= 2 * r else r // 2
             values.append(n.conv(x, gen.choice((2, 4, 40)), r, s, None, p=p))
         elif kind == "depthwise":
             values.append(n.depthwise(x, 3, s, None))
         elif kind == "pool":
-            values.append(n.pool(x, gen.choice((2, 3)), s, 0))
+            values.append(n.pool(x, gen.choice((2, 3)) if n.rows(x) > 3 else 1, s, 0))
         elif kind == "add":
             values.append(n.b.op("add", x, gen.choice(same)))
         else:

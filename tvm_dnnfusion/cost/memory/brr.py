@@ -30,13 +30,16 @@ class Schedule:
     """One way to run a group: which maps are sliced, and their widths.
 
     `lines` holds of each map (rows, delta, keep, words of a row of all channels, words of a row as
-    it is made), `whole` the words of maps that stay entirely.
+    it is made), `whole` the words of maps that stay entirely. `phases` says in which phase a member
+    is computed, `thin` which are made slice by slice, whether or not the slices are kept.
     """
 
     frame: Frame
     sliced: frozenset[int]
     lines: tuple[tuple[int, int, int, int, int], ...]
     whole: int
+    phases: dict[int, int]
+    thin: frozenset[int]
 
     def words(self, height: int) -> int:
         """Words of all maps when a step advances by `height`."""
@@ -45,8 +48,8 @@ class Schedule:
             new = delta * height
             if new + keep < rows:
                 total += keep * full + new * fresh
-            elif new < rows:
-                total += (rows - new) * full + new * fresh
+            elif new < rows:  # all are made: what readers still need stays for all channels
+                total += max(min(keep, rows) * full, (rows - new) * full + new * fresh)
             else:
                 total += rows * fresh
         return total
@@ -186,8 +189,9 @@ class BrrModel(CachedModel):
         two phases, is kept in full.
         """
         outside, maps, whole = frame.outside, frame.maps, frame.whole
-        phase = dict.fromkeys(maps, 0)
-        outer = set(maps[:outside])
+        ready = dict.fromkeys(maps, 0)
+        phases: dict[int, int] = {}
+        made_thin: set[int] = set()
         sliced = set() if start else {m for m, stays in zip(maps[:outside], whole) if not stays}
         read: dict[int, int] = {}
         for k in range(outside, len(maps)):
@@ -195,20 +199,27 @@ class BrrModel(CachedModel):
             sources, role = self._sources[m], self._roles[m]
             if role is Role.ALL:
                 sliced.difference_update(sources)
-            now = max([phase[s] for s in sources])
+            now = max([ready[s] for s in sources])
             thin = [s for s in sources if s in sliced]
             for s in thin:
-                late = s not in outer and phase[s] != now
-                if late or read.setdefault(s, now) != now:
+                if s in phases and ready[s] != now:
+                    sliced.discard(s)
+                    ready[s] += 1  # its slices are complete when the phase ends
+                elif read.setdefault(s, now) != now:
                     sliced.discard(s)
             left = [s for s in thin if s in sliced]
             if role is Role.LOCAL:
                 makes = len(left) == len(sources)
             else:
                 makes = role is Role.SUM and not thin
-            phase[m] = now if makes or not left else now + 1
+            phases[m] = now
+            if makes:
+                made_thin.add(m)
             if makes and not whole[k]:
                 sliced.add(m)
+                ready[m] = now
+            else:
+                ready[m] = now + 1 if left or makes else now
         full, fresh = self._full, self._thin
         lines = tuple(
             (rows, delta, keep, full[m], fresh[m] if m in sliced else full[m])
@@ -217,7 +228,7 @@ class BrrModel(CachedModel):
             if not stays
         )  # fmt: skip
         kept = sum(frame.rows[k] * full[m] for k, m in enumerate(maps) if whole[k])
-        return Schedule(frame, frozenset(sliced), lines, kept)
+        return Schedule(frame, frozenset(sliced), lines, kept, phases, frozenset(made_thin))
 
 
 def _staged(layer: Layer, spec: Accelerator) -> int:

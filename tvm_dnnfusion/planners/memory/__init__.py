@@ -8,7 +8,8 @@ from tvm_dnnfusion.planners.memory.convex import Convex, Exact
 from tvm_dnnfusion.planners.memory.limited import Limited
 from tvm_dnnfusion.planners.memory.linear import Linear
 from tvm_dnnfusion.planners.memory.optimus import Optimus, OptimusOnline
-from tvm_dnnfusion.planners.memory.planner import Assessment, MemoryPlanner, explain_invalid
+from tvm_dnnfusion.planners.memory.planner import Assessment, MemoryPlanner
+from tvm_dnnfusion.planners.memory.reasons import explain_invalid
 from tvm_dnnfusion.planners.memory.search import (
     Budget,
     Partitioner,

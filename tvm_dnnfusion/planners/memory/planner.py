@@ -32,6 +32,7 @@ from tvm_dnnfusion.planners.facts import Facts
 from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
 from tvm_dnnfusion.planners.matrix import cell
 from tvm_dnnfusion.planners.memory.limited import Limited
+from tvm_dnnfusion.planners.memory.reasons import with_figures
 from tvm_dnnfusion.planners.memory.search import (
     Budget,
     Partitioner,
@@ -121,7 +122,8 @@ class MemoryPlanner:
         blocks = tuple(self._with_memory(b, of[b.ops[0]], model, result) for b in made.blocks)
         about = PlanMemory(self.model, self.accounting.value, self.buffer_bytes, self.word_bytes,
                            self.batch, self.accelerator.name)  # fmt: skip
-        return replace(made, blocks=blocks, memory=about)
+        decisions = with_figures(made.decisions, model, result.groups)
+        return replace(made, blocks=blocks, decisions=decisions, memory=about)
 
     def _with_memory(self, block: Block, group: int, model: MemoryModel, result: Result) -> Block:
         if group < 0:
@@ -183,21 +185,3 @@ def _reason(producer: Op, consumer: Op, together: bool, facts: Facts) -> Reason:
         return Reason.FUSED_MEMORY
     barrier = producer.name in facts.barriers or consumer.name in facts.barriers
     return Reason.BARRIER if barrier else Reason.MEMORY
-
-
-def explain_invalid(model: MemoryModel, group: int) -> tuple[str, ...]:
-    """The layers that made a group invalid: without any one of which more of it fits.
-
-    Names the smallest run of layers, in order, that does not fit together and whose every shorter
-    run does; the whole group's layers where no run is to blame alone. Empty where it is valid.
-    """
-    if model.evaluate(group).valid:
-        return ()
-    net = model.network
-    order = net.members(group)
-    for size in range(1, len(order) + 1):
-        for first in range(len(order) - size + 1):
-            part = sum(1 << i for i in order[first : first + size])
-            if net.is_convex(part) and not model.evaluate(part).valid:
-                return tuple(net.layers[i].name for i in order[first : first + size])
-    return tuple(net.layers[i].name for i in order)

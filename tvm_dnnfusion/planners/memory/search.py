@@ -82,8 +82,8 @@ class Partitioner(Protocol):
 class Result:
     """A partition and how it was found.
 
-    `complete`: the search came to its own end. `evaluations` counts groups whose cost was computed
-    for it.
+    `complete`: the search came to its own end; `interrupted`: a person ended it. `evaluations`
+    counts groups whose cost was computed for it.
     """
 
     groups: Partition
@@ -91,6 +91,7 @@ class Result:
     seconds: float
     evaluations: int
     complete: bool
+    interrupted: bool = False
 
     @property
     def dram_bytes(self) -> float:
@@ -118,18 +119,18 @@ def partition(partitioner: Partitioner, model: MemoryModel, budget: Budget | Non
     PartitionError where the result is no partition into groups that can run one after the other.
     """
     budget = budget or Budget()
-    before, began, complete = model.evaluations, time.monotonic(), True
+    before, began, interrupted = model.evaluations, time.monotonic(), False
     try:
         groups = partitioner.search(model, budget)
     except KeyboardInterrupt:
         if budget.best is None:
             raise
-        groups, complete = budget.best, False
+        groups, interrupted = budget.best, True
     seconds = time.monotonic() - began
     found = ordered(model, groups)
     costs = tuple(model.evaluate(g) for g in found)
     return Result(found, costs, seconds, model.evaluations - before,
-                  complete and not budget.stopped)  # fmt: skip
+                  not interrupted and not budget.stopped, interrupted)  # fmt: skip
 
 
 def ordered(model: MemoryModel, groups: Sequence[int]) -> Partition:
