@@ -149,7 +149,7 @@ def test_a_module_for_another_architecture_is_built_too():
         ({"target": {"kind": "cuda"}}, DeviceError, "cuda"),
         ({"target": "no_such_kind"}, ValueError, "no_such_kind"),
         ({"device": "no-such-device"}, DeviceError, "no-such-device"),
-        ({"planner": "no-such-planner"}, PlannerError, "dnnfusion, none, tvm"),
+        ({"planner": "no-such-planner"}, PlannerError, "dnnfusion, .*none, .*tvm"),
         ({"plan": "no/such/plan.json"}, PlanFileError, "plan.json"),
         ({"plan": '{"planner": 3}'}, PlanError, "format"),
     ],

@@ -78,8 +78,8 @@ def test_planner_as_an_object(mod):
 
 
 WRONG = [
-    ({"planner": "best"}, PlannerError, "'best'; known: dnnfusion, none, tvm"),
-    ({"planner": 3}, TypeError, "planner is 3; give a name .*dnnfusion, none, tvm"),
+    ({"planner": "best"}, PlannerError, "'best'; known: dnnfusion, .*none, .*tvm"),
+    ({"planner": 3}, TypeError, "planner is 3; give a name .*dnnfusion, .*none, .*tvm"),
     ({"planner": None}, TypeError, "planner is None; give a name"),
     ({"planner": type(get_planner("none"))}, TypeError, "SingletonPlanner.*; give a name"),
     ({"device": "x86-64-v9"}, DeviceError, "no device named 'x86-64-v9'; did you mean"),
