@@ -88,5 +88,5 @@ def plan(ecg: ECG, planner: Union[str, Planner] = "dnnfusion", *, device: Device
 register_planner("dnnfusion")(DNNFusionPlanner)
 register_planner("none")(SingletonPlanner)
 register_planner("tvm")(FuseOpsPlanner)
-for _name in ("memory", "optimus", "optimus-online", "efficient-s", "dnnvm"):
+for _name in ("memory", "optimus", "optimus-online", "efficient-s", "dnnvm", "get"):
     register_planner(_name)(partial(MemoryPlanner, _name))

@@ -4,6 +4,7 @@
 package registers the partitioners.
 """
 
+from tvm_dnnfusion.planners.get.planner import GetSearch
 from tvm_dnnfusion.planners.memory.convex import Convex, Exact
 from tvm_dnnfusion.planners.memory.limited import Limited
 from tvm_dnnfusion.planners.memory.linear import Linear
@@ -26,3 +27,5 @@ __all__ = [
     "OptimusOnline", "PartitionError", "Partitioner", "Result", "explain_invalid",
     "get_partitioner", "partition", "partitioner_names", "register_partitioner",
 ]  # fmt: skip
+
+register_partitioner("get")(GetSearch)
