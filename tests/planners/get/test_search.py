@@ -9,7 +9,7 @@ import pytest
 
 from tests.planners.get.worlds import Keeper, lbdf, mobile_graph
 from tvm_dnnfusion.planners.get.explainers import ExplainerError
-from tvm_dnnfusion.planners.get.planner import GetSearch, SearchError
+from tvm_dnnfusion.planners.get.planner import GetSearch, SearchError, get_search
 from tvm_dnnfusion.planners.get.search import SEARCHES
 from tvm_dnnfusion.planners.get.space import Space, members
 
@@ -106,6 +106,11 @@ def test_a_buffer_that_holds_everything_takes_no_splits():
     assert cost(model, plan) < sum(
         model.evaluate(1 << v).dram_bytes for v in range(model.network.n)
     )
+
+
+def test_options_have_the_names_of_the_command_line():
+    made = get_search(explainer="informed", search="random", plans=5, seed=2)
+    assert made == GetSearch("informed", "random", 5, 2)
 
 
 def test_unknown_names_are_refused_with_those_that_exist(model):

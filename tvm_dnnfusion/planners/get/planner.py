@@ -148,3 +148,14 @@ class GetSearch:
         if found is None:
             raise AssertionError("the search returned groups that wait for each other")
         return found
+
+
+def get_search(
+    explainer: str = EXPLAINERS[0],
+    search: str = "nsga2",
+    plans: int = PLANS,
+    seed: int = 0,
+    weights: Path | None = None,
+) -> GetSearch:
+    """The planner's search under the names that the command line has for its options."""
+    return GetSearch(explainer, search, plans, seed, weights)
