@@ -4,7 +4,7 @@
 package registers the partitioners.
 """
 
-from tvm_dnnfusion.planners.get.planner import GetSearch
+from tvm_dnnfusion.planners.get.planner import get_search
 from tvm_dnnfusion.planners.memory.convex import Convex, Exact
 from tvm_dnnfusion.planners.memory.limited import Limited
 from tvm_dnnfusion.planners.memory.linear import Linear
@@ -28,4 +28,4 @@ __all__ = [
     "get_partitioner", "partition", "partitioner_names", "register_partitioner",
 ]  # fmt: skip
 
-register_partitioner("get")(GetSearch)
+register_partitioner("get")(get_search)
