@@ -10,6 +10,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -115,6 +116,7 @@ def compile(
     plan: Plan | str | Path | None = None,
     threads: int | None = None,
     winograd: int = MAX_TILE,
+    winograd_memory: float = WEIGHTS_GROWTH,
     progress: Progress | None = None,
 ) -> Compiled:
     """Fuse and build a model.
@@ -134,16 +136,18 @@ def compile(
     plan : a plan to apply instead of planning.
     threads : threads for measuring, and in force for running afterwards; default: a sensible count.
     winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
+    winograd_memory : how many times their memory all weights together may take for it: at least 1;
+        where the fastest tiles need more, those that save the least time per byte give way.
     progress : called with the name of each step before it begins.
 
     Raises
     ------
     InputError for a model that cannot be read or imported, PlanError for a plan of another model,
     DeviceError for an unknown device or target, PlannerError for an unknown planner, TypeError for
-    a planner, device or rewrite of another kind, ValueError for a `winograd` that there is not: the
-    last four before the model is read.
+    a planner, device, rewrite or winograd_memory of another kind, ValueError for a `winograd` that
+    there is not or a `winograd_memory` below 1: the last four before the model is read.
     """
-    check_choices(planner, device, rewrite, winograd)
+    check_choices(planner, device, rewrite, winograd, winograd_memory)
     say = progress or (lambda step: None)
     chosen = device_for(target, device)
     report = configure(threads)
@@ -152,7 +156,8 @@ def compile(
     measurer = block_measurer(chosen, report.count) if measure else None
     cost = cost_for(profile, chosen, measurer)
     rewriting = rewrite_options(rewrite)
-    options = Options(planner, rewriting, chosen, cost, load_plan(plan), winograd=winograd)
+    given = load_plan(plan)
+    options = Options(planner, rewriting, chosen, cost, given, "main", winograd, winograd_memory)
     fused = fuse(original, options, progress)
     built_for = target if target is not None else target_dict(chosen)
     made = built_for if isinstance(built_for, tvm.target.Target) else tvm.target.Target(built_for)

@@ -15,6 +15,7 @@ import tvm
 from tvm import relax
 
 from tvm_dnnfusion.codegen.lower import Lowered, lower
+from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, check_growth
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.analytic import AnalyticCost
@@ -46,7 +47,8 @@ class Options:
     `planner` is a name ("dnnfusion", "tvm", "none") or an object with `plan(ecg, device, cost)`;
     `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost`
     answers for the yellow cells of table 3. `winograd` is the largest m of Winograd's F(m, 3) that
-    3x3 convolutions may take: 6, 4, 2, or 0 for none (docs/winograd.md).
+    3x3 convolutions may take: 6, 4, 2, or 0 for none; `winograd_memory` is how many times their
+    memory all weights together may take for it (docs/winograd.md).
     """
 
     planner: Any = "dnnfusion"
@@ -56,6 +58,7 @@ class Options:
     plan: Plan | None = None
     function: str = "main"
     winograd: int = MAX_TILE
+    winograd_memory: float = WEIGHTS_GROWTH
 
 
 @dataclass(frozen=True)
@@ -71,18 +74,24 @@ class Fused:
     lowered: Lowered
     device: DeviceSpec
     winograd: int = MAX_TILE
+    winograd_memory: float = WEIGHTS_GROWTH
 
 
 def check_choices(
-    planner: Any = "dnnfusion", device: Any = None, rewrite: Any = True, winograd: Any = MAX_TILE
+    planner: Any = "dnnfusion",
+    device: Any = None,
+    rewrite: Any = True,
+    winograd: Any = MAX_TILE,
+    winograd_memory: Any = WEIGHTS_GROWTH,
 ) -> None:
     """Refuse choices that no step can use, before any work is done.
 
     Raises PlannerError or DeviceError for unknown names, TypeError for values of another kind,
-    ValueError for a `winograd` that there is not.
+    ValueError for a `winograd` that there is not and a `winograd_memory` below 1.
     """
     if winograd not in (0, *SIZES):
         raise ValueError(f"winograd is {winograd!r}; give 0 (none) or the largest of {SIZES}")
+    check_growth(winograd_memory)
     if isinstance(planner, str):
         get_planner(planner)
     elif isinstance(planner, type) or not callable(getattr(planner, "plan", None)):
@@ -155,16 +164,16 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     trace.step("plan", lambda: f"{len(plan.blocks)} blocks by {plan.planner} for {device.name}")
     trace.plan(plan)
     say("lower")
-    lowered = lower(imported, graph, plan, device, options.winograd)
+    tiles, growth = options.winograd, options.winograd_memory
+    lowered = lower(imported, graph, plan, device, tiles, growth)
     trace.step("lower", lambda: f"{len(set(lowered.kernel_of.values()))} different kernels")
     trace.module("lower", lowered.module)
     say("schedule")
     module = schedule_module(lowered.module, device)
     trace.step("schedule", lambda: "done")
     trace.module("schedule", module)
-    return Fused(
-        module, imported, imported.graph, graph, rewriting, plan, lowered, device, options.winograd
-    )
+    source = imported.graph
+    return Fused(module, imported, source, graph, rewriting, plan, lowered, device, tiles, growth)
 
 
 def _rewritten(

@@ -33,6 +33,7 @@ class Build:
     measure: bool = False
     threads: int | None = None
     winograd: int = 6
+    winograd_memory: float = 2.0
 
     @property
     def planned(self) -> bool:
@@ -76,6 +77,7 @@ class Build:
                 plan=plan,
                 threads=self.threads,
                 winograd=self.winograd,
+                winograd_memory=self.winograd_memory,
                 progress=phases,
             )
         except PlanError as error:

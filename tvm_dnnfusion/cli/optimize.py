@@ -119,6 +119,7 @@ def command(
             "files": files,
             "stats": compiled.stats.to_dict(),
             "memory": compiled.memory.to_dict(),
+            "lowering": dict(compiled.fused.lowered.reasons),
             "rewriting": compiled.rewrite_report.to_dict() if compiled.rewrite_report else None,
             "verification": bundle.verification_data(results),
             "kernels": bundle.kernel_data(kernels),
@@ -194,6 +195,7 @@ def _write(
         "model": model,
         "stats": compiled.stats.to_dict(),
         "memory": compiled.memory.to_dict(),
+        "lowering": dict(compiled.fused.lowered.reasons),
         "rewriting": compiled.rewrite_report.to_dict() if compiled.rewrite_report else None,
         "verification": bundle.verification_data(results),
         "kernels": bundle.kernel_data(kernels),
@@ -250,6 +252,10 @@ def _parts(
     held = compiled.memory.to_dict()
     sizes = ", ".join(f"{name} {bytes_text(size)}" for name, size in held.items())
     parts.append(f"Memory while running: {sizes}")
+    reasons = compiled.fused.lowered.reasons
+    if reasons:
+        words = [f"{block}: {why}" for block, why in reasons.items()]
+        parts.append(f"Slower kernels than there are: {names_text(words, 4)}")
     report = compiled.rewrite_report
     if report is not None and any(report.counts.values()):
         fired = sorted(((n, c) for n, c in report.counts.items() if c), key=lambda i: (-i[1], i[0]))

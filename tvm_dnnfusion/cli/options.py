@@ -117,6 +117,14 @@ def building(command: F) -> F:
             show_default=True,
             help="Largest m of Winograd's F(m, 3) for 3x3 convolutions; 0 forbids it.",
         ),
+        click.option(
+            "--winograd-memory",
+            type=click.FloatRange(min=1),
+            default=2.0,
+            show_default=True,
+            metavar="TIMES",
+            help="How many times their memory all weights may take for Winograd's; inf: any.",
+        ),
     )
 
     @functools.wraps(command)
@@ -134,6 +142,7 @@ def building(command: F) -> F:
             "database",
             "measure",
             "threads",
+            "winograd_memory",
         )
         winograd = int(kwargs.pop("winograd"))
         build = Build(**{n: kwargs.pop(n) for n in names}, winograd=winograd)

@@ -150,7 +150,8 @@ def bisect_compiled(compiled: Compiled, request: Request) -> Bisection:
         return dict(zip(graph.outputs, outputs.values(), strict=True))
 
     def fused() -> dict[str, Any]:
-        lowered = lower(imported, graph, compiled.plan, compiled.device, compiled.fused.winograd)
+        limits = (compiled.fused.winograd, compiled.fused.winograd_memory)
+        lowered = lower(imported, graph, compiled.plan, compiled.device, *limits)
         return tensors(schedule_module(lowered.module, compiled.device))
 
     return bisect(

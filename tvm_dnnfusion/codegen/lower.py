@@ -22,6 +22,7 @@ from tvm_dnnfusion.codegen.layouts import assign_layouts
 from tvm_dnnfusion.codegen.movement import VIEWS
 from tvm_dnnfusion.codegen.plain import lower_plain
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
+from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, Allowed, allowed
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -37,8 +38,8 @@ class Lowered:
 
     `kinds` maps block names to the template ("conv", "rows" ...), "plain", "relax" (left as ops),
     "view" or "in place" (no kernel at all) or "barrier"; `reasons` says why a block has no
-    template; `kernel_of` names the PrimFunc that serves a block. `places` are those of the plan
-    that hold.
+    template, or a slower one that takes less memory; `kernel_of` names the PrimFunc that serves a
+    block. `places` are those of the plan that hold.
     """
 
     module: tvm.IRModule
@@ -49,7 +50,12 @@ class Lowered:
 
 
 def lower(
-    imported: Imported, graph: Graph, plan: Plan, device: DeviceSpec, winograd: int = MAX_TILE
+    imported: Imported,
+    graph: Graph,
+    plan: Plan,
+    device: DeviceSpec,
+    winograd: int = MAX_TILE,
+    winograd_memory: float = WEIGHTS_GROWTH,
 ) -> Lowered:
     """Lower every block of a plan.
 
@@ -58,8 +64,9 @@ def lower(
     imported : the bridge of the function, for barriers, parameters and the result's structure.
     graph : the (rewritten) graph that the plan is of.
     winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
+    winograd_memory : how many times their memory all weights together may take for it.
     """
-    lowering = _Lowering(graph, plan, device, winograd)
+    lowering = _Lowering(graph, plan, device, allowed(graph, device, winograd, winograd_memory))
     kernels = lowering.kernels()
     writer = FunctionWriter(imported, graph)
     emitter = _Emitter(writer, graph, frozenset(p.buffer for p in lowering.places.values()))
@@ -88,7 +95,7 @@ class _Lowering:
     graph: Graph
     plan: Plan
     device: DeviceSpec
-    winograd: int
+    winograd: Allowed
     kinds: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     plain: dict[str, None] = field(default_factory=dict)
@@ -164,10 +171,14 @@ class _Lowering:
     ) -> Kernel | None:
         if self.kinds.get(block.name) != "plain":
             try:
+                limit = min(self.winograd.limits.get(op.name, MAX_TILE) for op in ops)
                 kernel = lower_block(
-                    block.name, ops, self.graph, layouts, self.device, self.places, self.winograd
+                    block.name, ops, self.graph, layouts, self.device, self.places, limit
                 )
                 self.kinds[block.name] = kernel.kind
+                lost = [why for op in ops if (why := self.winograd.reasons.get(op.name))]
+                if lost:
+                    self.reasons[block.name] = lost[0]
                 return kernel
             except NotLowerable as error:
                 self.reasons[block.name] = str(error)

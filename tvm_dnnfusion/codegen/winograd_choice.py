@@ -73,20 +73,26 @@ class Choice:
 
 def choose(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Tiling | None:
     """The best F(m, 3) with m <= limit for a convolution; None where direct is better."""
+    found = best(sizes, device, limit)
+    return found.tiling if found is not None else None
+
+
+def best(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Choice | None:
+    """As `choose`, with the cycles that the model expects."""
     best: Choice | None = None
     for found in candidates(sizes, device, limit):  # m from small to large
         larger = best is None or found.tiling.m > best.tiling.m
         limit_cycles = found.direct if best is None else best.cycles
         if found.cycles < limit_cycles * (_WORTH if larger else 1.0):
             best = found
-    return best.tiling if best is not None else None
+    return best
 
 
 def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Iterator[Choice]:
     """Every tiling that is possible, with its cost."""
     if not possible(sizes, device):
         return
-    direct = _direct(sizes, device)
+    direct = direct_cycles(sizes, device)
     for m in SIZES:
         if m <= limit:
             for tiling in _tilings(sizes, device, m):
@@ -131,7 +137,8 @@ def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
             )  # fmt: skip
 
 
-def _direct(sizes: ConvShape, device: DeviceSpec) -> float:
+def direct_cycles(sizes: ConvShape, device: DeviceSpec) -> float:
+    """Cycles of one core for the direct template, the cores working side by side."""
     places = sizes.batch
     for n in sizes.out_size:
         places *= n

@@ -12,6 +12,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.passes import attrs
@@ -36,6 +37,7 @@ class DNNFusionPass:
     plan : a plan to apply instead of planning: a Plan, its JSON text, or the path of its file.
     function : the Relax function.
     winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
+    winograd_memory : how many times their memory all weights together may take for it: at least 1.
 
     The resulting module carries the plan and the rewriting report as the attributes
     "dnnfusion.plan" and "dnnfusion.rewrite". An IRModule goes in and a new one comes out; functions
@@ -56,9 +58,10 @@ class DNNFusionPass:
         plan: Plan | str | Path | None = None,
         function: str = "main",
         winograd: int = MAX_TILE,
+        winograd_memory: float = WEIGHTS_GROWTH,
     ):
-        check_choices(planner, device, rewrite, winograd)
-        self.winograd = winograd
+        check_choices(planner, device, rewrite, winograd, winograd_memory)
+        self.winograd, self.winograd_memory = winograd, winograd_memory
         self.planner, self.device, self.profile, self.function = planner, device, profile, function
         self.rewriting = rewrite_options(rewrite)
         self.given = load_plan(plan)
@@ -74,6 +77,7 @@ class DNNFusionPass:
             self.given,
             self.function,
             self.winograd,
+            self.winograd_memory,
         )
         fused = fuse(mod, options)
         out = fused.module.with_attr(attrs.PLAN, plan_to_json(fused.plan))
