@@ -390,6 +390,8 @@ def test_an_operator_that_cannot_be_imported_is_named_with_its_node(call, tmp_pa
         (("--planner", "tvm", "--plan", "x.json"), "exclude each other"),
         (("--plan", "none.json"), "no such file"),
         (("--threads", "0"), "--threads"),
+        (("--winograd-memory", "0.5"), "--winograd-memory"),
+        (("--winograd-memory", "nan"), "winograd_memory is nan"),
         (("-o", "/proc/out"), "/proc"),
         (("--no-rewrite", "--no-reassociate"), "nothing to do"),
         (("--target", "cortex-a72"), "--no-verify"),

@@ -49,6 +49,12 @@ class Build:
             raise click.UsageError("--measure and --plan exclude each other: nothing is planned")
         if self.no_rewrite and self.no_reassociate:
             raise click.UsageError("--no-rewrite leaves --no-reassociate nothing to do")
+        from tvm_dnnfusion.codegen.winograd_budget import check_growth
+
+        try:
+            check_growth(self.winograd_memory)  # which "nan" reaches: it is not below 1
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
 
     def compile(self, model: str, shapes: Shapes | None, phases: Phases) -> Compiled:
         """Compile a model file; `phases` is told where the work stands.
