@@ -244,3 +244,17 @@ def test_shapes_that_do_not_fill_vectors(shape, device):
 def test_what_has_no_template_says_so(make, why):
     with pytest.raises(NotLowerable, match=why):
         lowered(built(make))
+
+
+def test_a_function_of_a_shared_value_in_a_joined_part():
+    """Boxes of a detector: centre -/+ half the exponential of the same prediction, side by side."""
+
+    def make(b):
+        x, size = b.input("x", (1, 96, 4)), weights(b, 96, 2)
+        where, extent = b.op("split", x, indices_or_sections=2, axis=2)
+        centre = b.op("multiply", where, size)
+        half = b.op("multiply", b.op("exp", extent), size)
+        low, high = b.op("subtract", centre, half), b.op("add", centre, half)
+        return b.op("concat", (low, high), axis=2)
+
+    check_block(built(make), "map")
