@@ -108,7 +108,7 @@ def get_tables() -> str:
 def full() -> str:
     """Every planner with everything charged; a planner that is stopped keeps its best plan."""
     rows: list[list[str]] = []
-    for kind, sizes in (("brr", (128, 512)), ("lbdf", (256,))):
+    for kind, sizes in (("brr", (128,)), ("lbdf", (256,))):
         for kib in sizes:
             for name in FULL:
                 found = {p: _found(name, kind, kib, p) for p in PLANNERS}

@@ -183,3 +183,17 @@ def test_published_accounting_is_searched_too() -> None:
     model = memory_model("brr", net, Setting(1 << 17, accounting=Accounting.PAPER))
     ours = partition(Convex(), model).dram_bytes
     assert ours <= partition(get_partitioner("optimus"), model).dram_bytes
+
+
+def test_ours_is_not_worse_where_it_is_not_exact() -> None:
+    """A wide random network, far beyond the exact search's evaluations."""
+    model = memory_model("lbdf", network_of(build("randwire-a")), Setting(256 * 1024))
+    online = partition(get_partitioner("optimus-online"), model).dram_bytes
+    ours = partition(Convex(evaluations=0, rounds=4), model).dram_bytes
+    assert ours <= online
+
+
+def test_windows_larger_than_their_maps_have_a_plan() -> None:
+    """Dilated convolutions at the end of DeepLabV3: 73 rows of window on 33 rows of map."""
+    model = memory_model("brr", network_of(build("deeplab-v3")), Setting(128 * 1024))
+    assert cost_of(model, singles(model)) < inf

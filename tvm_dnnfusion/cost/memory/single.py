@@ -15,9 +15,10 @@ transposition) is charged what it reads and writes once.
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 from tvm_dnnfusion.cost.memory.energy import energy
-from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, Use
+from tvm_dnnfusion.cost.memory.network import FeatureMap, Layer, LayerKind, Network, Use
 from tvm_dnnfusion.cost.memory.setting import GroupCost, Setting, Why, refused
 
 
@@ -44,7 +45,7 @@ def single_layer(network: Network, index: int, setting: Setting, batch: int, row
         > (layer.weights + layer.extras + read * batch + layer.elements * batch)
         * setting.word_bytes
     ):
-        found += _by_tiles(layer, use, maps[0].elements, read, setting, batch)
+        found += _by_tiles(layer, use, maps[0], read, setting, batch)
     best = min(found, key=lambda c: (c.dram_bytes, c.energy), default=None)
     if best is None:
         return refused(Why.BUFFER, rows.buffer_bytes)
@@ -81,41 +82,42 @@ def _by_channels(network: Network, layer: Layer, use: Use, setting: Setting, bat
                   lines + k * each, rows=1)]  # fmt: skip
 
 
-def _by_tiles(layer: Layer, use: Use, size: int, read: int, setting: Setting, batch: int
-              ) -> list[GroupCost]:  # fmt: skip
+def _by_tiles(
+    layer: Layer, use: Use, operand: FeatureMap, read: int, setting: Setting, batch: int
+) -> list[GroupCost]:
     """Blocks of rows, columns and output channels; operands and weights stream in slices."""
     spec = setting.accelerator
     weights = layer.weights + layer.extras
-    deep = spec.slice_of(max(1, layer.in_channels // layer.groups))
-    taps = max(1, layer.weights // max(1, layer.channels * max(1, layer.in_channels
-                                                              // layer.groups)))  # fmt: skip
-    best: GroupCost | None = None
-    for k in _halves(layer.channels):
+    inner = max(1, layer.in_channels // layer.groups)
+    taps = max(1, layer.weights // max(1, layer.channels * inner))
+    found: list[GroupCost] = []
+    for deep, k, w in product({spec.slice_of(inner), 1}, _halves(layer.channels),
+                              _halves(layer.cols)):  # fmt: skip
         staged = min(weights, spec.slice_of(k) * deep * taps)
         across = -(-layer.channels // k) if layer.is_conv else 1
-        for w in _halves(layer.cols):
-            wide = (w - 1) * use.stride[1] + use.kernel[1]
-            fixed = staged + 1
-            height = _tallest(layer.rows, k * w, deep * wide, use, setting.words - fixed)
-            if not height:
-                continue
-            tall = (height - 1) * use.stride[0] + use.kernel[0]
-            tiles = -(-layer.rows // height) * -(-layer.cols // w)
-            halo = tiles * tall * wide * layer.in_channels if tiles > 1 else size
-            again = tiles if layer.kind is LayerKind.MATMUL else 1  # the other operand, once a tile
-            moved = max(halo, size) * across + (read - size) * again
-            used = k * height * w + deep * tall * wide + staged
-            found = _cost(layer, setting, batch, weights * tiles * batch, moved, tiles * across,
-                          used, tiles * batch == 1, height)  # fmt: skip
-            if best is None or found.dram_bytes < best.dram_bytes:
-                best = found
-    return [] if best is None else [best]
+        wide = min(operand.cols, (w - 1) * use.stride[1] + use.kernel[1])
+        room = setting.words - staged - 1
+        height = _tallest(layer.rows, k * w, deep * wide, use, operand.rows, room)
+        if not height:
+            continue
+        tall = min(operand.rows, (height - 1) * use.stride[0] + use.kernel[0])
+        tiles = -(-layer.rows // height) * -(-layer.cols // w)
+        halo = tiles * tall * wide * layer.in_channels if tiles > 1 else 0
+        again = tiles if layer.kind is LayerKind.MATMUL else 1  # the other operand, once a tile
+        moved = max(halo, operand.elements) * across + (read - operand.elements) * again
+        used = k * height * w + deep * tall * wide + staged
+        found.append(_cost(layer, setting, batch, weights * tiles * batch, moved, tiles * across,
+                           used, tiles * batch == 1, height))  # fmt: skip
+    return [min(found, key=lambda c: c.dram_bytes)] if found else []
 
 
-def _tallest(rows: int, result: int, operand: int, use: Use, room: int) -> int:
-    """Rows of a tile: result * h + operand * ((h - 1) s + R) words in `room`; 0 where none fit."""
+def _tallest(rows: int, result: int, operand: int, use: Use, most: int, room: int) -> int:
+    """Rows of a tile: result * h + operand * min(most, (h - 1) s + R) words in `room`; 0 where
+    none fit."""
     left = room - operand * (use.kernel[0] - use.stride[0])
-    return max(0, min(rows, left // (result + operand * use.stride[0])))
+    grown = left // (result + operand * use.stride[0])
+    whole = (room - operand * most) // result
+    return max(0, min(rows, max(grown, whole)))
 
 
 def _halves(extent: int) -> list[int]:

@@ -85,15 +85,16 @@ class Convex:
     def _quick(self, model: MemoryModel, budget: Budget) -> Partition:
         found = singles(model)
         budget.offer(found, cost_of(model, found, self.energy))
+        joined = merged(model, budget, found, self.energy)
+        budget.offer(joined, cost_of(model, joined, self.energy))
         share = _Share(budget, model, self.evaluations)
         for order in (tuple(range(model.network.n)), breadth_first(model.network)):
             cut = runs(order, partial(_price, model, self.energy), share)
             groups = model.network.order(cut) if cut else None
             if groups:
                 budget.offer(groups, cost_of(model, groups, self.energy))
-        for start in (found, budget.best or found):
-            joined = merged(model, share, start, self.energy)
-            budget.offer(joined, cost_of(model, joined, self.energy))
+        joined = merged(model, share, budget.best or found, self.energy)
+        budget.offer(joined, cost_of(model, joined, self.energy))
         return budget.best or found
 
     def _exact(self, model: MemoryModel, share: Budget, budget: Budget) -> Partition | None:
