@@ -118,4 +118,7 @@ def test_infinity_beside_the_border_does_not_reach_over_it():
 
     (found,) = run_kernel(scheduled(kernel), kernel, graph, {"x": x}, {"x": C16})
     (wanted,) = unfused(graph, {"x": x})
-    assert np.array_equal(np.isnan(found), np.isnan(wanted))
+    # the window of the third row does not reach the first; SiLU of -inf is -0 here, NaN in TVM
+    assert np.isfinite(found[:, :, 2:]).all() and np.isfinite(wanted[:, :, 2:]).all()
+    assert not (np.isnan(found) & ~np.isnan(wanted)).any()
+    assert not np.isfinite(wanted[:, :, :2]).all()
