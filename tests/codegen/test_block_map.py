@@ -258,3 +258,22 @@ def test_a_function_of_a_shared_value_in_a_joined_part():
         return b.op("concat", (low, high), axis=2)
 
     check_block(built(make), "map")
+
+
+SHARED = {  # one function, read twice
+    "difference": lambda b, y: b.op("add", y, b.op("negative", y)),
+    "relu": lambda b, y: b.op("add", y, b.op("nn.relu", y)),
+    "another": lambda b, y: b.op("multiply", y, b.op("tanh", y)),
+    "flipped": lambda b, y: b.op("add", y, b.op("flip", y, axis=1)),
+    "thrice": lambda b, y: b.op("add", b.op("multiply", y, y), b.op("sigmoid", y)),
+}
+
+
+@pytest.mark.parametrize("form", SHARED)
+@pytest.mark.parametrize("function", ["exp", "nn.silu"])
+@pytest.mark.parametrize("shape", [(64, 64), (7, 33)])
+def test_a_function_that_is_read_twice(form, function, shape):
+    def make(b):
+        return SHARED[form](b, b.op(function, b.input("x", shape)))
+
+    check_block(built(make), "map")

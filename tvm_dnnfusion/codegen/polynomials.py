@@ -67,23 +67,31 @@ class Form:
         """The float that has these bits."""
         return tirx.reinterpret(self.floats, bits)
 
-    def let(self, value: Any) -> Any:
-        """A variable that holds the value.
+    def hidden(self, value: Any) -> Any:
+        """The value, which TVM's analyser takes for 0.
 
-        TVM's analyser, which sees every binding, puts values in place of variables, so that its
-        work would grow exponentially along a form and over nested ones. It takes NaN == NaN for
-        true and is content with the 0; LLVM, which knows better, keeps the value alone.
+        It puts values in place of variables, so that its work would grow exponentially along a form
+        and over nested ones. It takes NaN == NaN for true and is content with the 0; LLVM, which
+        knows better, keeps the value alone.
         """
-        var = tirx.Var(f"t{len(self.bound)}", value.ty)
         nan = tirx.reinterpret("float32", tirx.const(0x7FC00000, "int32"))
-        self.bound.append((var, tirx.Select(tirx.EQ(nan, nan), tirx.const(0, value.ty), value)))
+        return tirx.Select(tirx.EQ(nan, nan), tirx.const(0, value.ty), value)
+
+    def let(self, value: Any) -> Any:
+        """A variable that holds the value."""
+        var = tirx.Var(f"t{len(self.bound)}", value.ty)
+        self.bound.append((var, self.hidden(value)))
         return var
 
     def close(self, value: Any) -> Any:
-        """The finished expression with its variables."""
+        """The finished expression with its variables, hidden from the analyser as a whole.
+
+        Where the expression is itself bound to a variable, the analyser would bind those inside it
+        a second time, to something else, and fail.
+        """
         for var, bound in reversed(self.bound):
             value = tirx.Let(var, bound, value)
-        return value
+        return self.hidden(value)
 
     def poly(self, x: Any, coefficients: tuple[float, ...]) -> Any:
         """Horner's scheme, highest power first."""

@@ -52,8 +52,6 @@ class Body:
         if (
             value.readers > 1
             and not self.inline
-            # TVM's code generator fails on functions inside a binding inside a branch
-            and len(self.lets) == 1
             and not isinstance(expr, (tirx.IntImm, tirx.FloatImm, tvm.ir.Var))
         ):
             var = tvm.tirx.Var(f"v{len(self.keep)}", value.dtype)
