@@ -127,7 +127,8 @@ def _before_concat(s: Site) -> Result:
     if not s.work.single(joined):
         return Miss("another op reads the joined tensor")
     parts = tuple(s.draft.put(s.root, t) for t in concat.inputs)
-    return {s.root.output: s.draft.op("concat", parts, **dict(concat.attrs))}
+    axis = concat.attr("axis", 0)
+    return {s.root.output: s.draft.op("concat", parts, axis=axis)}
 
 
 def _split_of_one(s: Site) -> Result:
