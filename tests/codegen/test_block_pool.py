@@ -1,5 +1,6 @@
 """Poolings by themselves, with what is fused around them, against the unfused module."""
 
+import numpy as np
 import pytest
 
 from tests.helpers import built, check_block, lowered
@@ -28,6 +29,16 @@ def test_pooling_with_prologue_and_epilogue(kind, blocked):
         return b.op("sigmoid", pooled)
 
     check_block(built(make), "pool", layouts)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int32"])
+def test_maximum_of_integers_has_a_border_of_the_least(dtype):
+    def make(b):
+        x = b.input("x", (1, 3, 6, 5), dtype)
+        low = x if dtype == "uint8" else b.op("subtract", x, b.constant("k", np.array(9, dtype)))
+        return b.op("nn.max_pool2d", low, pool_size=(3, 3), strides=(2, 2), padding=(1, 1, 1, 1))
+
+    check_block(built(make), "pool")
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])

@@ -150,3 +150,12 @@ class TestWrongPlans:
         shuffled = replace(self.plan, blocks=tuple(reversed(self.plan.blocks)))
         assert [b.ops for b in check_plan(shuffled, self.graph).blocks] == [
             b.ops for b in self.plan.blocks]  # fmt: skip
+
+    def test_ops_of_a_block_keep_an_order_that_runs_and_lose_one_that_does_not(self):
+        b = GraphBuilder()
+        x = b.input("x", (4, 8))
+        left, right = b.op("exp", x, name="p"), b.op("tanh", x, name="q")
+        graph = b.output(b.op("add", left, right, name="r")).build()
+        for given, kept in (("qpr", "qpr"), ("pqr", "pqr"), ("rqp", "pqr")):
+            plan = with_blocks(make(graph), tuple(given))
+            assert check_plan(plan, graph).blocks[0].ops == tuple(kept)

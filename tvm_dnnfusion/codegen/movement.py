@@ -248,8 +248,12 @@ def pad(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
     return padded(inputs[0], shape, before, float(op.attr("pad_value", 0.0) or 0.0))  # type: ignore[arg-type]
 
 
-def padded(source: Value, shape: Dims, before: tuple[int, ...], fill: float) -> Value:
-    """The source within a larger shape, `fill` around it."""
+def padded(source: Value, shape: Dims, before: tuple[int, ...], fill: Any) -> Value:
+    """The source within a larger shape; around it `fill`, a number or an expression."""
+
+    value = fill
+    if isinstance(fill, (int, float)):
+        value = tirx.const(fill if "float" in source.dtype else int(fill), source.dtype)
 
     def at(body: Body, index: Index) -> Any:
         inside: Any = True
@@ -260,7 +264,6 @@ def padded(source: Value, shape: Dims, before: tuple[int, ...], fill: float) -> 
                 inside = both(inside, i >= b)
             if b + n < m:
                 inside = both(inside, i < b + n)
-        value = tirx.const(fill if "float" in source.dtype else int(fill), source.dtype)
         return body.where(inside, lambda: body.read(source, tuple(place)), lambda: value)
 
     return Value(shape, source.dtype, at)

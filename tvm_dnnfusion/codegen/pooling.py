@@ -9,7 +9,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
-from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages
+from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -59,8 +59,8 @@ def _after_convolution(
         raise NotLowerable(f"{op.kind} after {stages.kind}")
     before, size = window_domain(op, x.shape[2:])
     size = (*size[:-1], max(size[-1], stages.width))
-    identity = 0.0 if average else float("-inf")
-    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), identity)
+    outside = _outside(average, x.dtype)
+    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), outside)
     layout = _layout(x)
     if stages.kind != "winograd":
         mid = stages.hold(whole, "mid", layout)
@@ -90,10 +90,15 @@ def _layout(x: Value) -> Layout:
     return x.layout if x.layout.blocked and x.layout.axis == 1 else PLAIN
 
 
+def _outside(average: bool, dtype: str) -> Any:
+    """What a tap beyond the image counts as: the identity of the fold, in any element type."""
+    return zero(dtype) if average else lowest(dtype)
+
+
 def _taps(op: Op, x: Value, layout: Layout, rank: int, average: bool) -> Any:
     stride, dilation = op.ints("strides"), op.ints("dilation")
     before = op.ints("padding")[:rank]
-    outside = 0.0 if average else float("-inf")
+    outside = _outside(average, x.dtype)
 
     def expr(body: Body, i: Index) -> Any:
         place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]

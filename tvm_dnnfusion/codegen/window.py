@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm import tirx
-
 from tvm_dnnfusion.codegen.movement import both
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 
@@ -17,7 +15,7 @@ def bordered(
     stride: Dims,
     dilation: Dims,
     before: Dims,
-    outside: float,
+    outside: Any,
     body: Body,
     place: Index,
     taps: Index,
@@ -36,12 +34,11 @@ def bordered(
         inside = _inside(body, at, n)
         last = len(where) == len(stride)
         rows, columns = (rows, both(columns, inside)) if last else (both(rows, inside), columns)
-    fill = tirx.const(outside, x.dtype)
 
     def row() -> Any:
-        return body.where(columns, lambda: body.read(x, (*place[:2], *where)), lambda: fill)
+        return body.where(columns, lambda: body.read(x, (*place[:2], *where)), lambda: outside)
 
-    return body.where(rows, row, lambda: fill)
+    return body.where(rows, row, lambda: outside)
 
 
 def _inside(body: Body, at: Any, extent: int) -> Any:

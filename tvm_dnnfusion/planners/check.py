@@ -23,6 +23,8 @@ _SHOWN = 5
 def check_plan(plan: Plan, graph: Graph) -> Plan:
     """The plan with its blocks in execution order, and the ops of each in topological order.
 
+    An order that is already one of these stays as it is: a plan that was saved is read unchanged.
+
     Raises
     ------
     PlanError
@@ -45,10 +47,8 @@ def check_plan(plan: Plan, graph: Graph) -> Plan:
             reason = barrier_of(graph.by_name[fixed[0]], graph)
             text = reason.value if reason else ""
             raise PlanError(f"block {block.name} fuses the barrier {fixed[0]}: {text}")
-    place = graph.position
-    inner = {b.name: tuple(sorted(b.ops, key=lambda n: place[n])) for b in plan.blocks}
-    return replace(plan, blocks=tuple(
-        replace(b, ops=inner[b.name]) for b in _execution_order(plan, graph)))  # fmt: skip
+    blocks = _execution_order(plan, graph)
+    return replace(plan, blocks=tuple(replace(b, ops=_inner_order(b, graph)) for b in blocks))
 
 
 def ir_removable(plan: Plan, graph: Graph) -> Mapping[str, bool]:
@@ -112,6 +112,15 @@ def _check_places(plan: Plan, graph: Graph) -> None:
         raise PlanError(
             f"the place of {_some(wrong)} is not where a concat that is a block by itself has it"
         )
+
+
+def _inner_order(block: Block, graph: Graph) -> tuple[str, ...]:
+    """The given order of the ops where each comes after those it reads, else the graph's."""
+    given = {name: i for i, name in enumerate(block.ops)}
+    for name, i in given.items():
+        if any(given.get(p.name, -1) > i for p in graph.predecessors(graph.by_name[name])):
+            return tuple(sorted(block.ops, key=lambda n: graph.position[n]))
+    return block.ops
 
 
 def _execution_order(plan: Plan, graph: Graph) -> list[Block]:

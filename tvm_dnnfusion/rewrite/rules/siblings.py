@@ -119,7 +119,7 @@ def _emit(s: Site, left: str, found: list[_Product]) -> Mapping[str, str]:
 RULES = (
     Rule(
         "products-side-by-side",
-        Family.DISTRIBUTIVE,
+        Family.FOLD,
         "A @ K1 + T1, A @ K2 + T2",
         "split(A @ [K1 K2] + [T1 T2])",
         program=_side_by_side,
