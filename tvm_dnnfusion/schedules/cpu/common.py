@@ -12,6 +12,7 @@ from tvm.ir.expr import TensorLoad
 
 from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.schedules.cpu.places import aligned
 
 # Fewer elements than this are not worth waking the thread pool: a launch takes 2 us with hot
 # threads and up to 25 us with cold ones, and a core handles about 1,000 elements per microsecond.
@@ -125,9 +126,13 @@ class Kernel:
 
         So it is where one reads the anchor, or another output, only under a condition (padding,
         joining): some of its elements then belong to no tile, and reverse_compute_at would leave
-        them unwritten.
+        them unwritten. And so it is where one reads another output, or the anchor, at another place
+        than its own: the tile would take elements that are not written yet.
         """
         if self.separate:
+            return True
+        blocks = [self.sch.get(self.sch.get_sblock(name)) for name in (anchor, *outs)]
+        if not aligned(blocks[0], blocks[1:]):
             return True
         made = [self._written(name) for name in (anchor, *outs)]
         return any(self._guarded(name, made) for name in outs)

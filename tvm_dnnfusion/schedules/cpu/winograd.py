@@ -19,7 +19,7 @@ from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform
-from tvm_dnnfusion.schedules.cpu import nest
+from tvm_dnnfusion.schedules.cpu import nest, places
 from tvm_dnnfusion.schedules.cpu.common import Kernel
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
@@ -69,7 +69,8 @@ def winograd_block(k: Kernel) -> Any:
     blocks = nest.blocks_of(k.sch.mod["main"].body)
     anchor = blocks["anchor0"]
     plan = _plan(k, blocks)
-    fused = [] if k.separate else [b for b in blocks.values() if _elementwise(b, plan.result)]
+    rest = [blocks[name] for name in k.all() if name != anchor.name_hint]
+    fused = [] if k.separate else _fused(rest, plan.result)
     own = {"data0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
     keep = any(_reads(b, plan.result) for n, b in blocks.items() if n not in own and n != "root")
     _others(k, blocks, own)
@@ -136,7 +137,25 @@ def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
     return depth, height, width
 
 
-def _elementwise(block: Any, source: Any) -> bool:
+def _fused(rest: list[Any], result: Any) -> list[Any]:
+    """The stages written element by element with the anchor.
+
+    Of what is made from the anchor such a stage reads only the anchor and other fused stages, each
+    at its own place: all else comes after the anchor's loops.
+    """
+    fused: list[Any] = []
+    late: list[Any] = []  # buffers made from the anchor in loops of their own
+    for block in rest:
+        if any(_reads(block, b) for b in late) or not _elementwise(block, result, fused):
+            made = [result, *(b.writes[0].source for b in fused), *late]
+            if any(_reads(block, b) for b in made):
+                late.append(block.writes[0].source)
+            continue
+        fused.append(block)
+    return fused
+
+
+def _elementwise(block: Any, source: Any, fused: list[Any]) -> bool:
     """Whether a block writes one element from the anchor's element at the same place."""
     name = block.name_hint.rstrip("0123456789")
     if name not in ("out", "mid") or not isinstance(block.body, tirx.BufferStore):
@@ -145,9 +164,9 @@ def _elementwise(block: Any, source: Any) -> bool:
     if [int(iv.dom.extent) for iv in block.iter_vars] != shape:
         return False
     loads = nest.loads_of(block.body, source)
-    return bool(loads) and all(
-        _is(i, a, n) for x in loads for i, a, n in zip(x.indices, axes, shape)
-    )
+    if not loads or not all(_is(i, a, n) for x in loads for i, a, n in zip(x.indices, axes, shape)):
+        return False
+    return all(places.reads_own(block, other) for other in fused)
 
 
 def _is(index: Any, axis: Any, extent: int) -> bool:
