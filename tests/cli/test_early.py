@@ -82,3 +82,10 @@ def test_a_model_as_the_profile_database_is_refused_and_left_alone(call, model, 
     assert f"{copy} is not a profile database" in answer.err
     assert copy.read_bytes() == model.read_bytes()
     assert list(tmp_path.glob("copy*")) == [copy]
+
+
+@pytest.mark.parametrize("option", [("--winograd", 0), ("--winograd", 6), ("--winograd-memory", 3)])
+@pytest.mark.parametrize("command", ["run", "bench"])
+def test_a_saved_library_has_its_convolutions_already(call, optimized, command, option):
+    answer = call(command, optimized, *option)
+    assert answer.code == 2 and "is a saved library" in answer.err

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.helpers import built, check_block, lowered
+from tests.helpers import built, check_block, lowered, run_kernel, scheduled, unfused
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.stages import NotLowerable
 
@@ -62,3 +62,17 @@ def test_adaptive_average_to_more_than_one_place_has_no_template():
                                  output_size=(2, 2)))  # fmt: skip
     with pytest.raises(NotLowerable, match="with these attributes"):
         lowered(graph)
+
+
+def test_the_largest_of_a_border_of_integers_after_a_convolution():
+    def make(b):
+        w = b.constant("w", np.ones((16, 4, 3, 3), "int32"))
+        y = b.op("nn.conv2d", b.input("x", (1, 4, 8, 8), "int32"), w)
+        return b.op("nn.max_pool2d", y, **POOLS["nn.max_pool2d"])
+
+    graph = built(make)
+    kernel = lowered(graph)
+    feed = {"x": np.random.default_rng(0).integers(-90, -1, (1, 4, 8, 8)).astype("int32")}
+    (out,) = run_kernel(scheduled(kernel), kernel, graph, feed)
+    assert kernel.kind == "convpool" and out.max() < 0
+    np.testing.assert_array_equal(out, unfused(graph, feed)[0])

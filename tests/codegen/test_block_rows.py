@@ -11,6 +11,7 @@ from tests.helpers import (
     check_block,
     lowered,
     run_kernel,
+    scheduled,
     weights,
 )
 from tvm_dnnfusion.codegen.layout import Layout
@@ -138,3 +139,38 @@ def test_other_vector_widths(kind):
         return b.op(kind, x, *extra)
 
     check_block(built(make), "rows", device=NARROW)
+
+
+INTEGER_MEANS = {
+    "mean": {"axis": (2, 3)}, "variance": {"axis": (2, 3)},
+    "nn.avg_pool2d": {"pool_size": (4, 6)},
+    "nn.adaptive_avg_pool2d": {"output_size": (1, 1)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", INTEGER_MEANS)
+def test_means_of_integers_are_divided_and_truncated(kind):
+    """TVM's own kernels of these do not fit their types: int32 by a count of int64."""
+    graph = built(lambda b: b.op(kind, b.input("x", (1, 2, 4, 6), "int32"), **INTEGER_MEANS[kind]))
+    kernel = lowered(graph)
+    feed = {"x": np.random.default_rng(0).integers(-90, 50, (1, 2, 4, 6)).astype("int32")}
+    (out,) = run_kernel(scheduled(kernel), kernel, graph, feed)
+    total = feed["x"].sum((2, 3))
+    wanted = np.trunc(total / 24)
+    if kind == "variance":
+        wanted = ((feed["x"] - wanted[..., None, None]) ** 2).sum((2, 3)) // 24
+    assert (total % 24 != 0).all() and (wanted != 0).all()
+    np.testing.assert_array_equal(out.reshape(1, 2), wanted)
+
+
+def test_the_average_of_integers_counts_what_is_inside():
+    graph = built(
+        lambda b: b.op(
+            "nn.avg_pool2d", b.input("x", (1, 1, 4, 4), "int32"), pool_size=(3, 3),
+            padding=(1, 1, 1, 1),
+        )
+    )  # fmt: skip
+    kernel = lowered(graph)
+    feed = {"x": np.full((1, 1, 4, 4), 7, "int32")}
+    (out,) = run_kernel(scheduled(kernel), kernel, graph, feed)
+    np.testing.assert_array_equal(out, feed["x"])

@@ -115,3 +115,20 @@ def test_near_miss_more_cut_off_than_the_kernel_adds():
     graph = built(lambda b: transposed(b, (6, 6), 4, 8, (2, 2), padding=4, strides=2))
     with pytest.raises(NotLowerable, match="cuts off more"):
         lowered(graph)
+
+
+@pytest.mark.parametrize(
+    ("shape", "layouts", "words"),
+    [
+        ((3, 3, 16, 8), {"kernel_layout": "HWOI"}, "weights in layout HWOI"),
+        ((8, 16, 3, 3), {"out_layout": "NHWC"}, "in layout NCHW to NHWC"),
+    ],
+)
+def test_other_layouts_have_no_template(shape, layouts, words):
+    graph = built(
+        lambda b: b.op(
+            "nn.conv2d_transpose", b.input("x", (1, 8, 5, 5)), weights(b, *shape), **layouts
+        )
+    )
+    with pytest.raises(NotLowerable, match=words):
+        lowered(graph)

@@ -105,3 +105,19 @@ def test_an_expression_that_grows_is_stored() -> None:
     func = lower_block("k", graph.ops, graph, {}, host()).func
     assert func.script().count("hold") > 0
     assert len(func.script()) < 20_000
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float16", 1e-3), ("float64", 1e-15)])
+@pytest.mark.parametrize("kind", ["erf", "nn.gelu"])
+def test_erf_of_other_dtypes(kind: str, dtype: str, rtol: float) -> None:
+    b = GraphBuilder()
+    b.output(b.op(kind, b.input("x", (64,), dtype)))
+    graph = b.build()
+    kernel = lower_block("k", graph.ops, graph, {}, host())
+    x = np.linspace(-4, 4, 64).astype(dtype)
+    (out,) = run_kernel(schedule_kernel(kernel.func, host()), kernel, graph, {"x": x})
+    wanted = [
+        math.erf(v) if kind == "erf" else 0.5 * v * (1 + math.erf(v * math.sqrt(0.5)))
+        for v in map(float, x)
+    ]
+    np.testing.assert_allclose(out, np.array(wanted), rtol=rtol, atol=rtol * 1e-3)

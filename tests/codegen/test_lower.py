@@ -202,3 +202,23 @@ def test_unused_functions_of_the_module_stay():
     imported = from_relax(mod)
     _, result = lowered(imported.graph, imported=imported)
     assert {"main", "other"} <= {gv.name_hint for gv in result.module.get_global_vars()}
+
+
+FOREIGN = {
+    "nn.conv1d": ("WIO", (3, 8, 16)),
+    "nn.conv2d": ("HWIO", (3, 3, 8, 16)),
+    "nn.conv3d": ("DHWIO", (3, 3, 3, 8, 16)),
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_weights_in_another_layout_are_read_in_it(kind):
+    layout, shape = FOREIGN[kind]
+
+    def make(b):
+        x = b.input("x", (1, 8, *(3, 3, 3)[: len(shape) - 2]))
+        return b.op(kind, x, weights(b, *shape), kernel_layout=layout)
+
+    _, result = check(built(make))
+    assert list(result.kinds.values()) == ["plain"]
+    assert f"weights in layout {layout}" in " ".join(result.reasons.values())

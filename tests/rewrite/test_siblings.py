@@ -111,3 +111,14 @@ def test_the_scale_of_the_queries_moves_into_their_weights_first() -> None:
     kinds = [op.kind for op in result.graph.ops]
     assert result.report.counts[RULE] == 1
     assert kinds.count("matmul") == 1 and "multiply" not in kinds
+
+
+def test_a_bias_without_axes_is_one_column() -> None:
+    b = GraphBuilder()
+    x = b.input("x", (S, K))
+    parts = [
+        b.op("add", _product(b, x, 1, s, bias=False), b.constant(f"c{s}", np.float32(s)))
+        for s in (1, 2)
+    ]
+    result = rewritten(b, *(_moved(b, p) for p in parts), options=only(RULE))
+    assert result.report.counts == {RULE: 1}

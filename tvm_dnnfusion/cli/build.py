@@ -34,12 +34,15 @@ class Build:
     threads: int | None = None
     winograd: int = 6
     winograd_memory: float = 2.0
+    winograd_given: bool = False  # whether an option says something about Winograd's
 
     @property
     def planned(self) -> bool:
         """Whether an option asks for something that only compiling can give."""
-        given = (self.planner, self.plan_file, self.no_rewrite, self.no_reassociate, self.measure)
-        return any(given)
+        return any(
+            (self.planner, self.plan_file, self.no_rewrite, self.no_reassociate, self.measure,
+             self.winograd_given)
+        )  # fmt: skip
 
     def check(self) -> None:
         """Refuse options that contradict each other."""

@@ -145,13 +145,21 @@ def building(command: F) -> F:
             "winograd_memory",
         )
         winograd = int(kwargs.pop("winograd"))
-        build = Build(**{n: kwargs.pop(n) for n in names}, winograd=winograd)
+        given = _given("winograd", "winograd_memory")
+        build = Build(**{n: kwargs.pop(n) for n in names}, winograd=winograd, winograd_given=given)
         return command(*args, build=build, **kwargs)
 
     out: Any = wrapped
     for flag in reversed(flags):
         out = flag(out)
     return out  # type: ignore[no-any-return]
+
+
+def _given(*names: str) -> bool:
+    """Whether the command at hand was called with one of these options."""
+    context = click.get_current_context()
+    default = click.core.ParameterSource.DEFAULT
+    return any(context.get_parameter_source(n) is not default for n in names)
 
 
 def _shapes(

@@ -9,6 +9,7 @@ from tvm_dnnfusion.ecg.graph import Graph, Op
 
 Dims = tuple[int, ...]
 PLAIN_LAYOUTS = {"NCW", "NCHW", "NCDHW"}
+PLAIN_KERNELS = {"OIW", "OIHW", "OIDHW"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +47,13 @@ class ConvShape:
 
 
 def shape_of(op: Op, graph: Graph) -> ConvShape:
-    """The sizes of a convolution op. Raises NotLowerable for layouts other than NCHW's family."""
+    """The sizes of a convolution op. Raises NotLowerable for layouts but NCHW's and OIHW's."""
     if op.attr("data_layout") not in PLAIN_LAYOUTS or op.attr("out_layout") != op.attr(
         "data_layout"
     ):
         raise NotLowerable(f"{op.kind} in layout {op.attr('data_layout')}")
+    if op.attr("kernel_layout") not in PLAIN_KERNELS:
+        raise NotLowerable(f"{op.kind} with weights in layout {op.attr('kernel_layout')}")
     x, w = (graph.tensors[t].dims for t in op.inputs[:2])
     out = graph.tensors[op.output].dims
     rank = len(x) - 2

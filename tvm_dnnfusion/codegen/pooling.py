@@ -118,15 +118,20 @@ def _mean(op: Op, total: Value, x: Value, rank: int) -> Value:
     if not fixed and any(d != 1 for d in dilation):
         raise NotLowerable(f"{op.kind}: dilation with padding that does not count")
 
+    integers = "float" not in total.dtype
+
     def at(body: Body, index: Index) -> Any:
         value = body.read(total, index)
+        if fixed and integers:
+            return tirx.truncdiv(value, tirx.const(whole, total.dtype))
         if fixed:
             return value * tirx.const(1.0 / whole, total.dtype)
         count: Any = 1
         for o, s, k, b, n in zip(index[2:], stride, size, before, x.shape[2:]):
             first = o * s - b
             count = count * (tirx.min(first + k, n) - tirx.max(first, 0))
-        return value / tirx.Cast(total.dtype, count)
+        count = tirx.Cast(total.dtype, count)
+        return tirx.truncdiv(value, count) if integers else value / count
 
     return Value(total.shape, total.dtype, at, layout=total.layout, push=total.push)
 

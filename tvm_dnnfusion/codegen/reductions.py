@@ -15,7 +15,7 @@ from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.movement import reshape as view
 from tvm_dnnfusion.codegen.pointwise import broadcast
-from tvm_dnnfusion.codegen.stages import MAX, MIN, Stages, highest, lowest, one, zero
+from tvm_dnnfusion.codegen.stages import MAX, MIN, NotLowerable, Stages, highest, lowest, one, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -54,8 +54,15 @@ def _map(values: list[Value], fn: Callable[..., Any], shape: Dims, dtype: str) -
     )
 
 
-def _scaled(value: Value, factor: float) -> Value:
-    return _map([value], lambda x: x * tirx.const(factor, value.dtype), value.shape, value.dtype)
+def _divided(value: Value, count: int) -> Value:
+    """The value by a number of elements; integers are truncated, as TVM and ONNX Runtime do."""
+
+    def by(x: Any) -> Any:
+        if "float" in value.dtype:
+            return x * tirx.const(1.0 / count, value.dtype)
+        return tirx.truncdiv(x, tirx.const(count, value.dtype))
+
+    return _map([value], by, value.shape, value.dtype)
 
 
 def _count(shape: Dims, axes: Dims) -> int:
@@ -68,7 +75,7 @@ def _count(shape: Dims, axes: Dims) -> int:
 def mean(stages: Stages, x: Value, axes: Dims) -> Value:
     """Mean over axes, kept as ones."""
     total = stages.reduce(x, axes, te.sum, zero)
-    return _scaled(total, 1.0 / _count(x.shape, axes))
+    return _divided(total, _count(x.shape, axes))
 
 
 def variance(stages: Stages, x: Value, centre: Value, axes: Dims) -> Value:
@@ -87,12 +94,14 @@ def reduction(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: St
         x = stages.resident(x)
         out = variance(stages, x, mean(stages, x, axes), axes)
         if op.kind == "std":
+            if "float" not in x.dtype:
+                raise NotLowerable(f"std of {x.dtype}")
             out = _map([out], tirx.sqrt, out.shape, out.dtype)
     else:
         combine, identity = _FOLD[op.kind]
         out = stages.reduce(x, axes, combine, identity)
         if op.kind == "mean":
-            out = _scaled(out, 1.0 / _count(x.shape, axes))
+            out = _divided(out, _count(x.shape, axes))
     return out if out.shape == shape else view(op, [out], shape, graph)
 
 

@@ -26,11 +26,16 @@ from tvm_dnnfusion.codegen.stages import NotLowerable, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
+PLAIN_KERNELS = {"IOW", "IOHW", "IODHW"}
+
 
 def transposed(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     """nn.conv1d_transpose, conv2d_transpose, conv3d_transpose, of constant weights, one group."""
-    if op.attr("data_layout") not in PLAIN_LAYOUTS:
-        raise NotLowerable(f"{op.kind} in layout {op.attr('data_layout')}")
+    layout, after, kernel = (op.attr(f"{n}_layout") for n in ("data", "out", "kernel"))
+    if layout not in PLAIN_LAYOUTS or after != layout:
+        raise NotLowerable(f"{op.kind} in layout {layout} to {after}")
+    if kernel not in PLAIN_KERNELS:
+        raise NotLowerable(f"{op.kind} with weights in layout {kernel}")
     x, weight = inputs
     data = graph.constants.get(op.inputs[1])
     groups = int(op.attr("groups", 1))  # type: ignore[arg-type]

@@ -112,8 +112,15 @@ def tanh(x: Any) -> Any:
     return _call("tanh_softplus", x.args[0]) if _is(x, "softplus") else _call("tanh", x)
 
 
+def _widened(fn: Callable[[Any], Any], x: Any) -> Any:
+    """fn(x) of a 16-bit float, computed in float32: libm has no erf for it."""
+    return tirx.Cast(dtype_of(x), fn(tirx.Cast("float32", x)))
+
+
 def erf(x: Any) -> Any:
     """erf(x)."""
+    if dtype_of(x) in _HALVES:
+        return _widened(erf, x)
     return _call("erf", x) if _float32(x) else tirx.erf(x)
 
 
@@ -129,6 +136,8 @@ def silu(x: Any) -> Any:
 
 def gelu(x: Any) -> Any:
     """x Phi(x)."""
+    if dtype_of(x) in _HALVES:
+        return _widened(gelu, x)
     if _float32(x):
         return _call("gelu", x)
     return x * _c(0.5, x) * (_c(1, x) + tirx.erf(x * _c(0.7071067811865476, x)))
@@ -186,6 +195,8 @@ def _same(a: Any, b: Any) -> bool:
         return False
     return all(tvm_ffi.structural_equal(i, k) for i, k in zip(here, there))
 
+
+_HALVES = frozenset({"float16", "bfloat16"})
 
 # Integers of the width of a float, by its dtype.
 _BITS = {"float16": "int16", "float32": "int32", "float64": "int64"}

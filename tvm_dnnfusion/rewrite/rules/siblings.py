@@ -80,7 +80,7 @@ def _bias(s: Site, op: Op) -> tuple[str | None, str]:
             if other in s.work.constants and s.work.tensors[other].elements == columns:
                 dims = s.work.tensors[other].dims
                 if (
-                    dims[-1] == columns
+                    dims[-1:] in ((), (columns,))
                     and s.work.tensors[reader.output].dims == s.work.tensors[op.output].dims
                 ):
                     return other, reader.output
