@@ -32,7 +32,7 @@ LAYERS = (
 )
 TVM_FREE = ("ecg", "rewrite", "planners", "cost", "profile", "devices")
 # Any room may use these; they use none.
-COMMON = {"settings", "_versions"}
+COMMON = {"settings", "_versions", "named"}
 
 
 def _sources(*folders: str) -> list[Path]:

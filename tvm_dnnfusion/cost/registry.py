@@ -11,6 +11,7 @@ from collections.abc import Callable
 from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.named import known_as
 
 CostFactory = Callable[[DeviceSpec], Cost]
 _COSTS: dict[str, CostFactory] = {}
@@ -25,14 +26,7 @@ class CostError(KeyError):
 
 def register_cost(name: str) -> Callable[[CostFactory], CostFactory]:
     """Decorator: make a cost known under a name. Raises ValueError when the name is taken."""
-
-    def add(factory: CostFactory) -> CostFactory:
-        if name in _COSTS:
-            raise ValueError(f"a cost named {name!r} is registered already")
-        _COSTS[name] = factory
-        return factory
-
-    return add
+    return known_as(_COSTS, "cost", name)
 
 
 def get_cost(name: str, device: DeviceSpec) -> Cost:

@@ -11,10 +11,8 @@ from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.info import ECG
-from tvm_dnnfusion.ecg.mapping import MappingType
 from tvm_dnnfusion.planners.facts import Facts
-from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
-from tvm_dnnfusion.planners.matrix import cell
+from tvm_dnnfusion.planners.ledger import Ledger, assemble, draft_of, said_by_all
 from tvm_dnnfusion.planners.plan import Plan, Reason
 
 
@@ -45,23 +43,6 @@ class FuseOpsPlanner:
 
 
 def _baseline(name: str, groups: list[tuple[Op, ...]], facts: Facts, device: DeviceSpec) -> Plan:
-    drafts = [Draft(facts.sorted(g), _mapping(facts.sorted(g), facts), None) for g in groups]
-    return assemble(name, drafts, Ledger(facts), device.name, _reason)
-
-
-def _mapping(ops: tuple[Op, ...], facts: Facts) -> MappingType | None:
-    """The accumulated type by table 3; the most complex where a baseline joins a red pair."""
-    if ops[0].name in facts.barriers:
-        return None
-    found = facts.types[ops[0].name]
-    for op in ops[1:]:
-        joined = cell(found, facts.types[op.name]).mapping
-        found = joined or MappingType.MANY_TO_MANY
-    return found
-
-
-def _reason(producer: Op, consumer: Op, together: bool, facts: Facts) -> Reason:
-    if together:
-        return Reason.FUSED_GREEN
-    barrier = producer.name in facts.barriers or consumer.name in facts.barriers
-    return Reason.BARRIER if barrier else Reason.BASELINE
+    drafts = [draft_of(group, facts) for group in groups]
+    reason = said_by_all(Reason.FUSED_GREEN, Reason.BASELINE)
+    return assemble(name, drafts, Ledger(facts), device.name, reason)

@@ -62,6 +62,33 @@ class Draft:
     seed: str | None
 
 
+def draft_of(ops: Sequence[Op], facts: Facts) -> Draft:
+    """A group that someone else chose, as a block without a seed.
+
+    Its type is accumulated by table 3, Many-to-Many where the group joins a red pair; a barrier has
+    none.
+    """
+    ordered = tuple(facts.sorted(ops))
+    if ordered[0].name in facts.barriers:
+        return Draft(ordered, None, None)
+    found = facts.types[ordered[0].name]
+    for op in ordered[1:]:
+        found = cell(found, facts.types[op.name]).mapping or MappingType.MANY_TO_MANY
+    return Draft(ordered, found, None)
+
+
+def said_by_all(together: Reason, apart: Reason) -> Undecided:
+    """The same reason for every edge inside a block, and for every other but the barriers'."""
+
+    def reason(producer: Op, consumer: Op, fused: bool, facts: Facts) -> Reason:
+        if fused:
+            return together
+        barrier = producer.name in facts.barriers or consumer.name in facts.barriers
+        return Reason.BARRIER if barrier else apart
+
+    return reason
+
+
 _CONSEQUENCES = (Reason.TAKEN, Reason.RED)
 
 

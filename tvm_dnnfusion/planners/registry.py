@@ -15,6 +15,7 @@ from typing import Any, Protocol, Union, runtime_checkable
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.info import ECG
+from tvm_dnnfusion.named import known_as
 from tvm_dnnfusion.planners.baseline import FuseOpsPlanner, SingletonPlanner
 from tvm_dnnfusion.planners.dnnfusion import DNNFusionPlanner
 from tvm_dnnfusion.planners.memory import MemoryPlanner
@@ -43,14 +44,7 @@ class PlannerError(KeyError):
 
 def register_planner(name: str) -> Callable[[PlannerFactory], PlannerFactory]:
     """Decorator: make a planner known under a name. Raises ValueError when the name is taken."""
-
-    def add(factory: PlannerFactory) -> PlannerFactory:
-        if name in _PLANNERS:
-            raise ValueError(f"a planner named {name!r} is registered already")
-        _PLANNERS[name] = factory
-        return factory
-
-    return add
+    return known_as(_PLANNERS, "planner", name)
 
 
 def planner_names() -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from tvm_dnnfusion.cost.memory.network import Network
 from tvm_dnnfusion.cost.memory.setting import GroupCost, Held, Setting
+from tvm_dnnfusion.named import known_as
 
 
 @runtime_checkable
@@ -100,14 +101,7 @@ class MemoryModelError(KeyError):
 
 def register_memory_model(name: str) -> Callable[[ModelFactory], ModelFactory]:
     """Decorator: make a model known under a name. Raises ValueError when the name is taken."""
-
-    def add(factory: ModelFactory) -> ModelFactory:
-        if name in _MODELS:
-            raise ValueError(f"a memory model named {name!r} is registered already")
-        _MODELS[name] = factory
-        return factory
-
-    return add
+    return known_as(_MODELS, "memory model", name)
 
 
 def memory_model(name: str, network: Network, setting: Setting) -> MemoryModel:

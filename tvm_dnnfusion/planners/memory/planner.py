@@ -27,10 +27,8 @@ from tvm_dnnfusion.devices.accelerators import DEFAULT, Accelerator
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.info import ECG
-from tvm_dnnfusion.ecg.mapping import MappingType
 from tvm_dnnfusion.planners.facts import Facts
-from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
-from tvm_dnnfusion.planners.matrix import cell
+from tvm_dnnfusion.planners.ledger import Ledger, assemble, draft_of, said_by_all
 from tvm_dnnfusion.planners.memory.limited import Limited
 from tvm_dnnfusion.planners.memory.reasons import with_figures
 from tvm_dnnfusion.planners.memory.search import (
@@ -113,11 +111,9 @@ class MemoryPlanner:
     def _plan(self, ecg: ECG, device: DeviceSpec, model: MemoryModel, result: Result) -> Plan:
         facts = Facts(ecg.graph)
         homes = _homes(model.network, result, facts)
-        drafts = [
-            Draft(facts.sorted(ops), _mapping(facts.sorted(ops), facts), None)
-            for ops in homes.values()
-        ]
-        made = assemble(self.name, drafts, Ledger(facts), device.name, _reason)
+        drafts = [draft_of(ops, facts) for ops in homes.values()]
+        reason = said_by_all(Reason.FUSED_MEMORY, Reason.MEMORY)
+        made = assemble(self.name, drafts, Ledger(facts), device.name, reason)
         of = {op: k for k, ops in homes.items() for op in (o.name for o in ops)}
         blocks = tuple(self._with_memory(b, of[b.ops[0]], model, result) for b in made.blocks)
         about = PlanMemory(self.model, self.accounting.value, self.buffer_bytes, self.word_bytes,
@@ -168,20 +164,3 @@ def _homes(network: Network, result: Result, facts: Facts) -> dict[int, list[Op]
             place[op.name] = home
         homes.setdefault(home, []).append(op)
     return homes
-
-
-def _mapping(ops: tuple[Op, ...], facts: Facts) -> MappingType | None:
-    """The accumulated type by table 3; Many-to-Many where a line buffer joins a red pair."""
-    if ops[0].name in facts.barriers:
-        return None
-    found = facts.types[ops[0].name]
-    for op in ops[1:]:
-        found = cell(found, facts.types[op.name]).mapping or MappingType.MANY_TO_MANY
-    return found
-
-
-def _reason(producer: Op, consumer: Op, together: bool, facts: Facts) -> Reason:
-    if together:
-        return Reason.FUSED_MEMORY
-    barrier = producer.name in facts.barriers or consumer.name in facts.barriers
-    return Reason.BARRIER if barrier else Reason.MEMORY

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tvm_dnnfusion.cost.memory import GroupCost, MemoryModel, bits
+from tvm_dnnfusion.named import known_as
 
 Report = Callable[[str, int, "int | None"], None]
 """Told where a search stands: phase, steps done, steps in all where that is known."""
@@ -167,14 +168,7 @@ _KNOWN: dict[str, Factory] = {}
 
 def register_partitioner(name: str) -> Callable[[Factory], Factory]:
     """Decorator: make a partitioner known under a name. Raises ValueError when it is taken."""
-
-    def add(factory: Factory) -> Factory:
-        if name in _KNOWN:
-            raise ValueError(f"a partitioner named {name!r} is registered already")
-        _KNOWN[name] = factory
-        return factory
-
-    return add
+    return known_as(_KNOWN, "partitioner", name)
 
 
 def get_partitioner(name: str, **options: object) -> Partitioner:
