@@ -290,7 +290,6 @@ class _Lowering:
         }
         if self.stages.tile is not None:
             attrs["dnnfusion.tile"] = list(astuple(self.stages.tile))
-            attrs["dnnfusion.rows_first"] = self.stages.rows_first
         for key, item in attrs.items():
             func = func.with_attr(key, item)
         return Kernel(

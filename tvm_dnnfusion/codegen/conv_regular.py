@@ -41,7 +41,7 @@ def regular(
     source = with_border(wide, x, lanes, stages)
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
-    stages.rows_first = rows_first(wide, stages)
+    stages.attrs["dnnfusion.rows_first"] = rows_first(wide, stages)
     return _within(form(wide, source, packed, stages), sizes, before)
 
 

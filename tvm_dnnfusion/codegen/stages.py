@@ -53,7 +53,6 @@ class Stages:
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
     tile: Tile | None = None  # the register tile of a convolution
-    rows_first: bool = False  # whether a convolution takes all channels of a row before the next
     winograd: int = 0  # the largest F(m, 3) that convolutions may take, 0 for none
     attrs: dict[str, Any] = field(default_factory=dict)  # what the schedule must know, by name
 

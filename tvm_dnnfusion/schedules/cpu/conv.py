@@ -105,19 +105,19 @@ def _rows_first(
     taps = [k.extent(x) for x in folded[1 : 1 + len(outer)]]
     rows = list(zip(outer[:-1], taps))
     axis = next((x for x, t in reversed(rows) if t == 1), rows[-1][0])
-    others = [x for x, _ in rows if x is not axis]
-    alone = [x for x, t in rows if x is not axis and t == 1]
+    alone = [x for x, t in rows if t == 1 and x is not axis]
+    within = [x for x, t in rows if t > 1 and x is not axis]
     tasks = k.extent(n) * product([k.extent(x) for x in alone])
-    length = _strip_rows(k.extent(axis), -(-STRIPS_PER_CORE * k.device.cores // tasks))
-    strip, row = k.sch.split(axis, [None, length])
-    within = [x for x in others if not any(x is y for y in alone)]
+    strip, row = k.sch.split(axis, [None, strip_rows(k, k.extent(axis), tasks, MAX_STRIP)])
     return [n, *alone, strip], [cbo, *within, row, outer[-1]]
 
 
-def _strip_rows(rows: int, strips: int) -> int:
-    """Rows of a strip, a divisor, for so many strips or more; at most `MAX_STRIP`."""
-    good = [r for r in range(1, rows + 1) if rows % r == 0 and rows // r >= min(strips, rows)]
-    return max(r for r in good if r <= MAX_STRIP)
+def strip_rows(k: Kernel, rows: int, tasks: int, most: int | None = None) -> int:
+    """Rows of a strip, a divisor, at most `most`: so many that every core gets its strips of each
+    of the tasks that there are already."""
+    wanted = min(rows, -(-STRIPS_PER_CORE * k.device.cores // tasks))
+    good = [r for r in range(1, rows + 1) if rows % r == 0 and rows // r >= wanted]
+    return max(r for r in good if r <= (most or rows))
 
 
 def _register_tile(

@@ -11,7 +11,7 @@ The rows of the halo between two strips are computed twice.
 from __future__ import annotations
 
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
-from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles
+from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, strip_rows
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
@@ -30,7 +30,8 @@ def convpool_block(k: Kernel) -> None:
     v = k.tile().vectors
     work = product(k.extents(anchor))
     cbo, cbi = k.sch.split(cb, [None, v])
-    rows = _strip(k, k.extent(h), k.extent(cbo))
+    # Long strips compute fewer rows twice.
+    rows = strip_rows(k, k.extent(h), k.extent(cbo))
     ho, hi = k.sch.split(h, [None, rows])
     k.sch.reorder(n, cbo, ho, cbi, hi, *rest, *taps, lane)
     strip = k.parallel([n, cbo, ho], work)
@@ -55,15 +56,6 @@ def _one_after_the_other(k: Kernel, anchor: str, mid: str, pool: str, outs: list
     anchor_tiles(k, anchor, [copy], local=False)
     movement(k, mid)
     window_tiles(k, pool, outs)
-
-
-def _strip(k: Kernel, height: int, blocks: int) -> int:
-    """Rows of pooled output per strip: long strips recompute less, but every core needs work."""
-    wanted = 1 if blocks >= 4 * k.device.cores else -(-4 * k.device.cores // blocks)
-    good = [
-        s for s in range(1, height + 1) if height % s == 0 and height // s >= min(wanted, height)
-    ]
-    return max(good)
 
 
 def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:

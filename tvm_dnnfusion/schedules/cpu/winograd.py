@@ -110,7 +110,7 @@ def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
     panels, _, taps, _, _, vectors, _ = _shape(weights)
     batch, _, *place, _ = _shape(result)
     _, _, *extent, _ = _shape(source)
-    m, *before = (int(x) for x in k.sch.mod["main"].attrs["dnnfusion.winograd"])
+    m, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
     return _Plan(
         transform(m),
         _three(before, 0),
