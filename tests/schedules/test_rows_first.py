@@ -6,7 +6,7 @@ import pytest
 
 from tests.helpers import DEVICE, built, check_block, lowered, scheduled, weights
 from tvm_dnnfusion.codegen.layout import Layout
-from tvm_dnnfusion.schedules.cpu.conv import MAX_STRIP, _strip_rows
+from tvm_dnnfusion.schedules.cpu.conv import MAX_STRIP, STRIPS_PER_CORE, strip_rows
 
 C16 = Layout(1, 16)
 SMALL = replace(DEVICE, l2_bytes=64 << 10)  # a second cache that small tests can overflow
@@ -75,8 +75,12 @@ def test_the_border_is_laid_out_for_a_strip_and_not_for_the_image():
     assert text.index("T.parallel") < text.index('T.sblock("pad0")')
 
 
-@pytest.mark.parametrize("rows, strips", [(24, 4), (7, 8), (112, 8), (1, 1), (13, 2), (97, 4)])
-def test_strips_divide_the_rows_and_are_short(rows, strips):
-    length = _strip_rows(rows, strips)
+@pytest.mark.parametrize("rows, tasks", [(24, 2), (7, 1), (112, 1), (1, 8), (13, 4), (97, 2)])
+def test_strips_divide_the_rows_and_are_short(rows, tasks):
+    length = strip_rows(2, rows, tasks, MAX_STRIP)
     assert rows % length == 0 and length <= MAX_STRIP
-    assert rows // length >= min(rows, strips)
+    assert rows // length * tasks >= min(rows * tasks, STRIPS_PER_CORE * 2)
+
+
+def test_without_a_limit_one_strip_does_where_there_are_tasks_enough():
+    assert strip_rows(2, 14, 8) == 14 and strip_rows(2, 14, 4) == 7

@@ -108,14 +108,15 @@ def _rows_first(
     alone = [x for x, t in rows if t == 1 and x is not axis]
     within = [x for x, t in rows if t > 1 and x is not axis]
     tasks = k.extent(n) * product([k.extent(x) for x in alone])
-    strip, row = k.sch.split(axis, [None, strip_rows(k, k.extent(axis), tasks, MAX_STRIP)])
+    length = strip_rows(k.device.cores, k.extent(axis), tasks, MAX_STRIP)
+    strip, row = k.sch.split(axis, [None, length])
     return [n, *alone, strip], [cbo, *within, row, outer[-1]]
 
 
-def strip_rows(k: Kernel, rows: int, tasks: int, most: int | None = None) -> int:
+def strip_rows(cores: int, rows: int, tasks: int, most: int | None = None) -> int:
     """Rows of a strip, a divisor, at most `most`: so many that every core gets its strips of each
     of the tasks that there are already."""
-    wanted = min(rows, -(-STRIPS_PER_CORE * k.device.cores // tasks))
+    wanted = min(rows, -(-STRIPS_PER_CORE * cores // tasks))
     good = [r for r in range(1, rows + 1) if rows % r == 0 and rows // r >= wanted]
     return max(r for r in good if r <= (most or rows))
 

@@ -31,7 +31,7 @@ def convpool_block(k: Kernel) -> None:
     work = product(k.extents(anchor))
     cbo, cbi = k.sch.split(cb, [None, v])
     # Long strips compute fewer rows twice.
-    rows = strip_rows(k, k.extent(h), k.extent(cbo))
+    rows = strip_rows(k.device.cores, k.extent(h), k.extent(cbo))
     ho, hi = k.sch.split(h, [None, rows])
     k.sch.reorder(n, cbo, ho, cbi, hi, *rest, *taps, lane)
     strip = k.parallel([n, cbo, ho], work)
