@@ -134,11 +134,18 @@ def target_fields(target: Any) -> dict[str, object]:
     """A TVM target, or what one is made from, as a dictionary."""
     made = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
     fields = {str(k): v for k, v in dict(made.export()).items() if v is not None}
-    return {
+    kept = _CPU_FIELDS if fields["kind"] == "llvm" else _GPU_FIELDS
+    found: dict[str, object] = {
         k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
         for k, v in fields.items()
-        if k in ("kind", "mcpu", "mtriple", "mattr", "num-cores")
+        if k in kept
     }
+    return {**found, "host": target_fields(made.host)} if made.host is not None else found
+
+
+_CPU_FIELDS = ("kind", "mcpu", "mtriple", "mattr", "num-cores")
+_GPU_FIELDS = ("kind", "keys", "device", "arch", "tag", "max_num_threads", "thread_warp_size",
+               "max_shared_memory_per_block")  # fmt: skip
 
 
 def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) -> Fused:

@@ -45,6 +45,8 @@ def test_generic_devices_are_of_their_width() -> None:
 def test_llvm_knows_every_registered_cpu() -> None:
     for name in registry.names()[1:]:
         target = registry.target_dict(registry.get(name))
+        if target["kind"] != "llvm":
+            continue
         triple = str(target.get("mtriple", "x86_64-linux-gnu"))
         assert llvm.is_cpu(str(target["mcpu"]), triple), name
     assert not llvm.is_cpu("no-such-cpu", "x86_64-linux-gnu")
@@ -52,7 +54,7 @@ def test_llvm_knows_every_registered_cpu() -> None:
 
 def test_an_unknown_name_is_answered_with_those_that_exist() -> None:
     with pytest.raises(DeviceError, match="did you mean 'cortex-a76'") as error:
-        registry.get("cortex-a75")
+        registry.get("cortex-76")
     assert all(name in str(error.value) for name in registry.names())
 
 
@@ -102,8 +104,8 @@ def test_a_target_without_cpu_is_the_baseline_of_its_architecture() -> None:
 
 
 def test_targets_that_no_device_stands_for() -> None:
-    with pytest.raises(DeviceError, match="opencl"):
-        registry.spec_for_target({"kind": "opencl"})
+    with pytest.raises(DeviceError, match="vulkan"):
+        registry.spec_for_target({"kind": "vulkan"})
     with pytest.raises(DeviceError, match="nope"):
         registry.spec_for_target({"kind": "llvm", "mcpu": "nope", "mtriple": "x86_64-linux-gnu"})
 

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from tvm_dnnfusion.devices import cpu, llvm
-from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.devices import arm, cpu, gpus, llvm, phones
+from tvm_dnnfusion.devices.spec import DeviceSpec, entries
 from tvm_dnnfusion.devices.threads import default_count
 
 HOST = "host"
@@ -93,25 +93,49 @@ def host() -> DeviceSpec:
         l2_bytes=sizes.l2_bytes,
         l3_bytes=sizes.l3_bytes,
         peak_gflops=round(cores * cpu.max_ghz() * FLOPS_PER_CYCLE[bits], 1),
-        target=tuple(sorted(target.items())),
+        target=entries(target),
+        features=_arm_features(info.arch, features),
     )
 
 
 def target_dict(spec: DeviceSpec) -> dict[str, object]:
-    """The target that TVM takes: `tvm.target.Target(target_dict(spec))`."""
-    return dict(spec.target)
+    """The target that TVM takes: `tvm.target.Target(target_dict(spec))`; a GPU's with its host."""
+    found = _plain(spec.target)
+    return {**found, "host": _plain(spec.host)} if spec.host else found
+
+
+def on_host(spec: DeviceSpec, host_spec: DeviceSpec | None = None) -> DeviceSpec:
+    """A GPU whose kernels another CPU starts: None for this machine, where PoCL runs them."""
+    return replace(spec, host=host_spec.target if host_spec is not None else ())
+
+
+def on_system(spec: DeviceSpec, triple: str) -> DeviceSpec:
+    """The device under another operating system: `arm.LINUX` or `arm.ANDROID`.
+
+    The triple is put into the target of a CPU, and into the host's of a GPU.
+    """
+    if spec.kind == "cpu":
+        return replace(spec, target=entries({**_plain(spec.target), "mtriple": triple}))
+    return replace(spec, host=entries({**_plain(spec.host), "mtriple": triple}))
+
+
+def _plain(record: tuple[tuple[str, object], ...]) -> dict[str, object]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in record}  # pyright: ignore
 
 
 def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
     """The device that a TVM target, as a dictionary, stands for.
 
     The host where the target names the host's CPU, a registered device of that CPU otherwise, else
-    one made from what LLVM knows of the CPU, with `cpu.UNKNOWN_CACHES`. The result carries this
-    target and its `num-cores`.
+    one made from what LLVM knows of the CPU, with `cpu.UNKNOWN_CACHES`. A GPU is found by its name
+    among the target's keys, else by TVM's name of its family ("adreno", "mali"). The result carries
+    this target and its `num-cores`.
 
     Raises DeviceError for a kind of which no device is registered, and for an unknown CPU.
     """
     kind = str(target.get("kind", ""))
+    if kind in ("opencl", "cuda"):
+        return _with_target(_gpu_for(kind, target), target)
     mcpu = str(target.get("mcpu", ""))
     arch = cpu.arch_of(str(target.get("mtriple", "")) or _default_triple(mcpu))
     base = _registered_for(kind, mcpu, arch)
@@ -135,6 +159,26 @@ def _registered_for(kind: str, mcpu: str, arch: str) -> DeviceSpec | None:
     return None
 
 
+def _gpu_for(kind: str, target: Mapping[str, object]) -> DeviceSpec:
+    """The registered GPU that a target names among its keys, or the plainest of its family.
+
+    Raises DeviceError for texture targets: TVM 0.27 writes wrong code for them.
+    """
+    keys = _words(target.get("keys"))
+    tag, family = str(target.get("tag", "")), str(target.get("device", ""))
+    if "texture" in tag or any("texture" in key for key in keys):
+        raise DeviceError(
+            f"target {tag or 'with the key texture'}: TVM 0.27 writes only the last channel of a "
+            "texture to all four, so results would be wrong. Give the device instead: "
+            "adreno-640, adreno-650 or another of `dnnfusion devices list`, which uses buffers"
+        )
+    for key in keys:
+        if key in _REGISTERED and _REGISTERED[key].kind == "gpu":
+            return _REGISTERED[key]
+    of_family = {"adreno": "adreno-640", "mali": "mali-g76"}.get(family, kind)
+    return _REGISTERED[of_family]
+
+
 def _from_llvm(target: Mapping[str, object], mcpu: str, arch: str) -> DeviceSpec:
     """A device made from the features of a CPU that nobody registered."""
     triple = str(target.get("mtriple", "")) or _default_triple(mcpu)
@@ -152,15 +196,45 @@ def _with_target(spec: DeviceSpec, target: Mapping[str, object]) -> DeviceSpec:
     asked = target.get("num-cores")
     cores = asked if isinstance(asked, int) and asked > 0 else spec.cores
     peak = spec.peak_gflops * cores / spec.cores
-    entries = tuple(sorted((str(k), v) for k, v in target.items()))
-    return replace(spec, cores=cores, peak_gflops=round(peak, 1), target=entries)
+    own = {str(k): v for k, v in target.items() if k != "host"}
+    host_target = target.get("host")
+    starter = entries(dict(host_target)) if isinstance(host_target, Mapping) else ()  # pyright: ignore
+    return replace(
+        spec,
+        cores=cores,
+        peak_gflops=round(peak, 1),
+        target=entries(own),
+        host=starter if spec.kind == "gpu" else spec.host,
+        features=_features(spec.features, target),
+    )
+
+
+def _features(features: tuple[str, ...], target: Mapping[str, object]) -> tuple[str, ...]:
+    """A device's features with those that the target adds and without those it takes away."""
+    asked = _words(target.get("mattr"))
+    added = [f[1:] for f in asked if f.startswith("+") and features]
+    gone = {f[1:] for f in asked if f.startswith("-")}
+    return tuple(f for f in dict.fromkeys((*features, *added)) if f not in gone)
+
+
+def _arm_features(arch: str, flags: frozenset[str]) -> tuple[str, ...]:
+    """Features of an ARM host in LLVM's spelling, from Linux' names or LLVM's own."""
+    if arch != "aarch64":
+        return ()
+    linux = {"neon": "asimd", "fullfp16": "asimdhp", "dotprod": "asimddp", "i8mm": "i8mm",
+             "bf16": "bf16"}  # fmt: skip
+    return tuple(name for name, flag in linux.items() if {name, flag} & flags)
 
 
 def _mattr(target: Mapping[str, object]) -> frozenset[str]:
     """Features that a target adds: ["+avx2"] -> {"avx2"}."""
-    value = target.get("mattr")
+    return frozenset(f[1:] for f in _words(target.get("mattr")) if f.startswith("+"))
+
+
+def _words(value: object) -> tuple[str, ...]:
+    """A target's list of words; empty where it has none."""
     given = value if isinstance(value, (list, tuple)) else ()
-    return frozenset(str(f)[1:] for f in given if str(f).startswith("+"))
+    return tuple(str(word) for word in given)  # pyright: ignore
 
 
 def _default_triple(mcpu: str) -> str:
@@ -175,21 +249,16 @@ def _slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
 
 
-def _generic(name: str, triple: str, bits: int, registers: int, cores: int, *kib: int) -> None:
-    """Register a CPU by LLVM's name; `kib` are L1, L2 and L3 in KiB."""
+def _generic(name: str, bits: int, registers: int, cores: int, *kib: int) -> None:
+    """Register an x86-64 level by LLVM's name; `kib` are L1, L2 and L3 in KiB."""
     l1, l2, l3 = (size << 10 for size in kib)
-    target: dict[str, object] = {"kind": "llvm", "mcpu": name, "num-cores": cores}
-    if triple:
-        target["mtriple"] = triple
-    entries = tuple(sorted(target.items()))
-    register(DeviceSpec(name, "cpu", bits, registers, cores, l1, l2, l3, target=entries))
+    target = entries({"kind": "llvm", "mcpu": name, "num-cores": cores})
+    register(DeviceSpec(name, "cpu", bits, registers, cores, l1, l2, l3, target=target))
 
 
 # Caches: the smallest common configuration of each, from the vendors' technical reference manuals.
-_generic("x86-64-v2", "", 128, 16, 4, 32, 256, 8192)
-_generic("x86-64-v3", "", 256, 16, 4, 32, 256, 8192)
-_generic("x86-64-v4", "", 512, 32, 4, 32, 1024, 16384)
-_generic("cortex-a53", "aarch64-linux-gnu", 128, 32, 4, 32, 512, 0)
-_generic("cortex-a72", "aarch64-linux-gnu", 128, 32, 4, 32, 1024, 0)
-_generic("cortex-a76", "aarch64-linux-gnu", 128, 32, 4, 64, 256, 2048)
-_generic("neoverse-n1", "aarch64-linux-gnu", 128, 32, 4, 64, 1024, 32768)
+_generic("x86-64-v2", 128, 16, 4, 32, 256, 8192)
+_generic("x86-64-v3", 256, 16, 4, 32, 256, 8192)
+_generic("x86-64-v4", 512, 32, 4, 32, 1024, 16384)
+for _spec in (*arm.SPECS, *gpus.SPECS, *phones.SPECS):
+    register(_spec)

@@ -1,0 +1,83 @@
+"""GPUs as data: Adreno, Mali, CUDA's, and OpenCL on a CPU.
+
+Sources: what the vendors' OpenCL drivers answer (work-group size, local memory, cache, images),
+Qualcomm's OpenCL guide and ARM's Bifrost and Valhall guides (waves, registers, local memory), and
+vendors' clocks for the peak. Registers of Adreno are not published; its guide asks for small
+kernels, and 32 is where full waves are still seen.
+"""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.devices.arm import ANDROID, CORES, LINUX, target_of
+from tvm_dnnfusion.devices.spec import DeviceSpec, Entries, Gpu, entries
+
+KIB = 1024
+
+_ADRENO6 = Gpu("adreno", 1024, 32 * KIB, True, 64)
+_ADRENO7 = Gpu("adreno", 1024, 32 * KIB, True, 64)
+_BIFROST = Gpu("mali", 384, 32 * KIB, False, 8)
+_VALHALL = Gpu("mali", 1024, 32 * KIB, False, 16)
+_CUDA = Gpu("cuda", 1024, 48 * KIB, True, 32, registers=64)
+_ON_CPU = Gpu("opencl", 1024, 32 * KIB, False, 1, fp16=False)
+
+
+def target_for(name: str, gpu: Gpu) -> Entries:
+    """TVM's target of a GPU, without its host.
+
+    The device's name is the first of the target's keys, by which `spec_for_target` finds it again;
+    the others are those that TVM would have given it.
+    """
+    kind = "cuda" if gpu.family == "cuda" else "opencl"
+    found: dict[str, object] = {
+        "kind": kind,
+        "keys": list(dict.fromkeys((name, gpu.family, kind, "gpu"))),
+        "max_num_threads": min(gpu.work_group, 1024),
+        "max_shared_memory_per_block": gpu.local_bytes,
+        "thread_warp_size": gpu.wave,
+    }
+    if gpu.family in ("adreno", "mali"):
+        found["device"] = gpu.family
+    return entries(found)
+
+
+def gpu_spec(
+    name: str, gpu: Gpu, units: int, l1_kib: int, l2_kib: int, gflops: float, gbs: float,
+    host: Entries, title: str = "",
+) -> DeviceSpec:  # fmt: skip
+    """The device of a GPU with `units` compute units and caches in KiB (L2 is shared)."""
+    return DeviceSpec(
+        name=name,
+        kind="gpu",
+        vector_bits=gpu.vector_bytes * 8,
+        vector_registers=max(1, gpu.registers * 4 // gpu.vector_bytes),
+        cores=units,
+        l1_bytes=l1_kib * KIB,
+        l2_bytes=l2_kib * KIB,
+        l3_bytes=0,
+        peak_gflops=gflops,
+        bandwidth_gbs=gbs,
+        target=target_for(name, gpu),
+        gpu=gpu,
+        host=host,
+        title=title or name,
+    )
+
+
+def host_of(core: str, triple: str = ANDROID) -> Entries:
+    """The target of the CPU beside a GPU; one core of it starts the kernels."""
+    return target_of(CORES[core], 1, triple)
+
+
+SPECS: tuple[DeviceSpec, ...] = (
+    gpu_spec("adreno-640", _ADRENO6, 2, 1, 128, 898.6, 34.1, host_of("cortex-a76")),
+    gpu_spec("adreno-650", _ADRENO6, 3, 1, 128, 1202.2, 44.0, host_of("cortex-a77")),
+    gpu_spec("adreno-660", _ADRENO6, 3, 1, 128, 1720.3, 51.2, host_of("cortex-a78")),
+    gpu_spec("adreno-740", _ADRENO7, 6, 2, 1024, 3481.6, 67.0, host_of("cortex-a715")),
+    gpu_spec("adreno-750", _ADRENO7, 6, 2, 1024, 4730.9, 77.0, host_of("cortex-a720")),
+    gpu_spec("mali-g76", _BIFROST, 10, 16, 2048, 345.6, 34.1, host_of("cortex-a76")),
+    gpu_spec("mali-g710", _VALHALL, 7, 16, 1024, 761.6, 51.2, host_of("cortex-a78")),
+    gpu_spec("mali-g720", _VALHALL, 12, 16, 2048, 3993.6, 76.8, host_of("cortex-a720")),
+    gpu_spec("mali-g610", _VALHALL, 4, 16, 512, 512.0, 34.1, host_of("cortex-a76", LINUX)),
+    gpu_spec("cuda", _CUDA, 32, 128, 4096, 0.0, 0.0, (), "any NVIDIA GPU"),
+    gpu_spec("opencl", _ON_CPU, 1, 32, 512, 0.0, 0.0, (), "any OpenCL device of this machine"),
+)
