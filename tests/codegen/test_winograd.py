@@ -55,7 +55,7 @@ def force(monkeypatch):
     """Take F(m, 3) whatever the cost model thinks, in the cheapest tiling of it."""
 
     def choose_only(m, wanted=lambda tiling: True):
-        def chosen(sizes, device, limit):
+        def chosen(sizes, device, limit, choices):
             found = [c for c in candidates(sizes, device) if c.tiling.m == m and wanted(c.tiling)]
             return min(found, key=lambda c: c.cycles).tiling
 
@@ -211,7 +211,7 @@ def test_pooling_after_it(kept, force):
 )
 def test_any_small_shape(size, channels, out, m, padding):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "choose", lambda s, d, limit: _best(s, d, m))
+        patch.setattr(convolution, "choose", lambda s, d, *_: _best(s, d, m))
         graph = built(
             lambda b: conv(b, b.input("x", (1, channels, *size)), channels, out, padding=padding)
         )

@@ -20,9 +20,11 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen import vecmath
+from tvm_dnnfusion.codegen.params import Choices, divisors
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.tiles import key_tile, vectors_of
+from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, key_tile, tile_limit, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
+from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 Dims = tuple[int, ...]
@@ -42,7 +44,7 @@ def attention(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Valu
     width, keys = value.shape[3], key.shape[1]
     scale = op.attr("scale")
     factor = float(scale) if scale is not None else depth**-0.5  # type: ignore[arg-type]
-    u = vectors_of(-(-rows // lanes))
+    u = query_vectors(stages.choices, -(-rows // lanes))
     scores = _scores(query, key, bias, factor, u, stages)
     power, inverse = _softmax(scores, keys, stages)
     packed, v = _values(value, lanes, stages)
@@ -93,7 +95,8 @@ def _scores(
     lanes = stages.device.lanes(query.dtype)
     batch, rows, heads, depth = query.shape
     keys = key.shape[1]
-    padded = key_tile(stages.device, keys, u)[1]
+    tile = key_rows(stages.choices, stages.device, keys, u)
+    padded = -(-keys // tile) * tile
     blocks = -(-rows // (u * lanes))
     queries = _queries(query, factor, (batch, heads, blocks, depth, u, lanes), stages)
     zero_key = tirx.const(0, key.dtype)
@@ -170,7 +173,7 @@ def _values(value: Value, lanes: int, stages: Stages) -> tuple[Any, int]:
     """[B, T, H, E] packed as [B, H, E/(v f), T, v, f], columns padded with zeros."""
     batch, keys, heads, width = value.shape
     blocks = -(-width // lanes)
-    v = vectors_of(blocks)
+    v = value_vectors(stages.choices, blocks)
 
     def expr(body: Body, i: Index) -> Any:
         b, h, outer, t, inner, lane = i
@@ -198,6 +201,25 @@ def _softmax(scores: Value, keys: int, stages: Stages) -> tuple[Value, Value]:
     one = tirx.const(1.0, scores.dtype)
     inverse = Value(total.shape, total.dtype, lambda body, i: one / body.read(total, i))
     return power, stages.hold(inverse, "red")
+
+
+def query_vectors(choices: Choices, blocks: int) -> int:
+    """Vectors of queries side by side; `blocks` are rounded up to a multiple."""
+    return int(choices.pick("query_vectors", vectors_of(blocks), lambda: range(1, MAX_VECTORS)))
+
+
+def value_vectors(choices: Choices, blocks: int) -> int:
+    """Vectors of columns side by side, a divisor of their blocks."""
+    return int(
+        choices.pick("value_vectors", vectors_of(blocks), lambda: divisors(blocks, MAX_VECTORS))
+    )
+
+
+def key_rows(choices: Choices, device: DeviceSpec, keys: int, u: int) -> int:
+    """Keys of a tile of scores with u vectors of queries."""
+    limit = tile_limit(device, u)
+    best, _ = key_tile(device, keys, u)
+    return choices.at_most("keys", best, lambda: range(1, min(keys, limit) + 1))
 
 
 KINDS = {"nn.attention": attention, "nn.attention_bias": attention}

@@ -28,6 +28,7 @@ from tvm_dnnfusion.codegen import (
 )
 from tvm_dnnfusion.codegen.inplace import Slot, write_into
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.params import ATTR, Choices
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
@@ -89,6 +90,7 @@ def lower_block(
     device: DeviceSpec,
     places: Mapping[str, Place] = MappingProxyType({}),
     winograd: int = MAX_TILE,
+    choices: Choices | None = None,
 ) -> Kernel:
     """The kernel of a block.
 
@@ -98,15 +100,18 @@ def lower_block(
     layouts : how tensors lie in memory, for those that are not row-major.
     places : where they lie, for those that are part of another one, in one layout with it.
     winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
+    choices : the template's parameters; its own choices where there are none.
 
     Raises
     ------
-    NotLowerable when no template covers the block; the message says why.
+    NotLowerable when no template covers the block; the message says why. ParamsError for parameters
+    that do not fit it.
     """
     missing = [op.kind for op in ops if op.kind not in KINDS]
     if missing:
         raise NotLowerable(f"no template for {', '.join(missing)}")
-    stages = Stages(device, tail=_pool_tail(ops), winograd=winograd)
+    choices = choices or Choices()
+    stages = Stages(device, tail=_pool_tail(ops), winograd=winograd, choices=choices)
     lowering = _Lowering(ops, graph, layouts, stages, places)
     for op in ops:
         lowering.op(op)
@@ -290,6 +295,8 @@ class _Lowering:
         }
         if self.stages.tile is not None:
             attrs["dnnfusion.tile"] = list(astuple(self.stages.tile))
+        if self.stages.choices.params:
+            attrs[ATTR] = self.stages.choices.params.text()
         for key, item in attrs.items():
             func = func.with_attr(key, item)
         return Kernel(

@@ -8,6 +8,7 @@ every multiplication is a broadcast of one input element by a vector of packed w
 from __future__ import annotations
 
 import math
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from tvm_dnnfusion.codegen.conv_weights import Weights, packed_weights
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import Stages
-from tvm_dnnfusion.codegen.tiles import conv_tile
+from tvm_dnnfusion.codegen.tiles import Tile, conv_tile, conv_tiles
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 
 # Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
@@ -54,8 +55,16 @@ def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
     size, before = sizes.out_size, (0,) * len(sizes.out_size)
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
-    stages.tile, width = conv_tile(stages.device, blocks, size, stages.tail is not None)
-    return before, (*size[:-1], width)
+    whole = stages.tail is not None
+    best, _ = conv_tile(stages.device, blocks, size, whole)
+    chosen = stages.choices.pick(
+        "tile",
+        astuple(best),
+        lambda: [astuple(t) for t in conv_tiles(stages.device, blocks, size, whole)],
+    )
+    stages.tile = Tile(*chosen)
+    columns = stages.tile.columns
+    return before, (*size[:-1], -(-size[-1] // columns) * columns)
 
 
 def rows_first(sizes: ConvShape, stages: Stages) -> bool:
@@ -75,7 +84,7 @@ def rows_first(sizes: ConvShape, stages: Stages) -> bool:
     again = max(1.0, blocks / device.cores) if x > kept else 1.0
     channels_out = x * again + w / device.cores
     rows_out = x / device.cores + (w * rows / device.cores if w > kept else w)
-    return rows_out < channels_out
+    return bool(stages.choices.pick("rows_first", rows_out < channels_out, lambda: (False, True)))
 
 
 def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:

@@ -29,7 +29,8 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
     data = graph.constants.get(op.inputs[1])
     if sizes.depthwise:
         return _depthwise(sizes, x, weight, data, stages)
-    tiling = choose(sizes, stages.device, stages.winograd) if x.dtype == "float32" else None
+    suits = x.dtype == "float32" and data is not None
+    tiling = choose(sizes, stages.device, stages.winograd, stages.choices) if suits else None
     if tiling is not None and data is not None:
         stages.anchor("winograd")
         return winograd(sizes, x, data, tiling, stages)

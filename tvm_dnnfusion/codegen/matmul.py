@@ -6,6 +6,7 @@ The stage `anchor` is [*batch, M, N/f, f]: f lanes of columns innermost. The rig
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
-from tvm_dnnfusion.codegen.tiles import product_tile
+from tvm_dnnfusion.codegen.tiles import product_tile, product_tiles
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -63,7 +64,11 @@ def _columns(
     """The right operand packed, the vectors in a tile and in all, and its batch dimensions."""
     k, n = b.shape[-2:]
     lanes = stages.device.lanes(b.dtype)
-    _, v, blocks = product_tile(stages.device, rows, -(-n // lanes))
+    used = -(-n // lanes)
+    height, best, _ = product_tile(stages.device, rows, used)
+    offered = partial(product_tiles, stages.device, rows, used)
+    _, v = stages.choices.pick("tile", (height, best), offered)
+    blocks = -(-used // v) * v
     batch = b.shape[:-2]
     data = graph.constants.get(op.inputs[1])
     shape = (*batch, blocks // v, k, v, lanes)

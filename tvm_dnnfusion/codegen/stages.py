@@ -22,6 +22,7 @@ import numpy as np
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -55,6 +56,7 @@ class Stages:
     tile: Tile | None = None  # the register tile of a convolution
     winograd: int = 0  # the largest F(m, 3) that convolutions may take, 0 for none
     attrs: dict[str, Any] = field(default_factory=dict)  # what the schedule must know, by name
+    choices: Choices = field(default_factory=Choices)  # the template's parameters
 
     def name(self, role: str) -> str:
         """A fresh stage name: pad0, pad1, ..."""

@@ -6,6 +6,7 @@ fill the vector registers but for a few.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -65,6 +66,9 @@ SAME_RATE = 0.02
 # Widest tile, in vectors of channels.
 MAX_VECTORS = 4
 
+# Tiles that a search may choose from; those further down promise less than half of the best rate.
+OFFERED = 24
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -104,18 +108,25 @@ def product_tile(device: DeviceSpec, rows: int, blocks: int) -> tuple[int, int, 
     Rows divide the product's; the vectors may be rounded up to whole tiles, the rest being zeros.
     Asked again with the rounded vectors it gives the same answer.
     """
-    best: tuple[float, int, int, int] | None = None
+    _, tile, wide = max(_product_tiles(device, rows, blocks), key=lambda found: found[0])
+    return tile.columns, tile.vectors, wide
+
+
+def product_tiles(device: DeviceSpec, rows: int, blocks: int) -> tuple[tuple[int, int], ...]:
+    """Rows and vectors of the `OFFERED` best tiles of a matrix product, the best first."""
+    found = sorted(_product_tiles(device, rows, blocks), key=lambda f: -f[0])
+    return tuple((tile.columns, tile.vectors) for _, tile, _ in found[:OFFERED])
+
+
+def _product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple[float, Tile, int]]:
+    """Every tile that fits: its score, itself, and the vectors that are computed."""
     for vectors in range(1, MAX_VECTORS + 1):
         wide = -(-blocks // vectors) * vectors
         for height in (r for r in range(1, rows + 1) if rows % r == 0):
             tile = Tile(1, height, vectors)
             if not tile.fits(device):
                 break
-            score = tile.rate() * blocks / wide
-            if best is None or score > best[0]:
-                best = (score, height, vectors, wide)
-    assert best is not None, "a tile of one vector always fits"
-    return best[1:]
+            yield tile.rate() * blocks / wide, tile, wide
 
 
 def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
@@ -140,9 +151,26 @@ def conv_tile(
     ----------
     whole_rows : tiles of one row only.
     """
+    _, tile, wide = max(_conv_tiles(device, blocks, place, whole_rows), key=lambda found: found[0])
+    return tile, wide
+
+
+def conv_tiles(
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False
+) -> tuple[Tile, ...]:
+    """The `OFFERED` best tiles of a convolution, the best first. Parameters as of `conv_tile`."""
+    found = sorted(
+        _conv_tiles(device, blocks, place, whole_rows), key=lambda f: (-f[0][0], -f[0][1])
+    )
+    return tuple(tile for _, tile, _ in found[:OFFERED])
+
+
+def _conv_tiles(
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool
+) -> Iterator[tuple[tuple[int, int], Tile, int]]:
+    """Every tile that fits: its score, itself, and the width that is computed."""
     width = place[-1]
     height = place[-2] if len(place) > 1 and not whole_rows else 1
-    best: tuple[tuple[int, int], Tile, int] | None = None
     for vectors in (v for v in range(1, MAX_VECTORS + 1) if blocks % v == 0):
         for rows in (r for r in range(1, height + 1) if height % r == 0):
             for columns in range(1, width + 1):
@@ -151,8 +179,5 @@ def conv_tile(
                     break
                 wide = -(-width // columns) * columns
                 gain = round(tile.rate() * width / wide / SAME_RATE)
-                score = (gain, -abs(tile.places - 8) - abs(vectors - 2))
-                if 2 * wide <= 3 * width and (best is None or score > best[0]):
-                    best = (score, tile, wide)
-    assert best is not None, "a tile of one element always fits"
-    return best[1], best[2]
+                if 2 * wide <= 3 * width:
+                    yield (gain, -abs(tile.places - 8) - abs(vectors - 2)), tile, wide

@@ -14,10 +14,11 @@ Numbers in the table were measured on a Zen 4 core with AVX-512; they are ratios
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
-from tvm_dnnfusion.codegen.tiles import SPARE_REGISTERS, vectors_of
+from tvm_dnnfusion.codegen.params import Choices
+from tvm_dnnfusion.codegen.tiles import OFFERED, SPARE_REGISTERS, vectors_of
 from tvm_dnnfusion.codegen.winograd import Tiling
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.analytic import DEFAULT_BANDWIDTH_GBS, DEFAULT_GHZ
@@ -71,10 +72,49 @@ class Choice:
     direct: float
 
 
-def choose(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Tiling | None:
-    """The best F(m, 3) with m <= limit for a convolution; None where direct is better."""
+def choose(
+    sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE, choices: Choices | None = None
+) -> Tiling | None:
+    """The best F(m, 3) with m <= limit for a convolution; None where direct is better.
+
+    Parameters of the template (`choices`) win over the model. Raises ParamsError where they ask for
+    what is not possible.
+    """
+    choices = choices or Choices()
     found = best(sizes, device, limit)
-    return found.tiling if found is not None else None
+    own = found.tiling.m if found is not None else 0
+    m = choices.pick("winograd", own, lambda: _sizes_offered(sizes, device, limit))
+    if m == 0:
+        return None
+    if found is None or found.tiling.m != m:
+        found = min(_of_size(sizes, device, m), key=lambda c: c.cycles)
+    tiling = found.tiling
+    rows, parts = choices.pick(
+        "winograd_tiles",
+        (tiling.rows, tiling.group // tiling.rows),
+        lambda: _tiles_offered(sizes, device, m),
+        lambda tiles: tiles in {_tiles(c) for c in _of_size(sizes, device, m)},
+    )
+    return replace(tiling, rows=rows, group=parts * rows)
+
+
+def _of_size(sizes: ConvShape, device: DeviceSpec, m: int) -> list[Choice]:
+    return [c for c in candidates(sizes, device, m) if c.tiling.m == m]
+
+
+def _sizes_offered(sizes: ConvShape, device: DeviceSpec, limit: int) -> tuple[int, ...]:
+    return (0, *(m for m in SIZES if m <= limit and possible(sizes, device)))
+
+
+def _tiles_offered(sizes: ConvShape, device: DeviceSpec, m: int) -> list[tuple[int, int]]:
+    """The tilings that the model thinks best, the best first."""
+    ordered = sorted(_of_size(sizes, device, m), key=lambda c: c.cycles)
+    return [_tiles(c) for c in ordered[:OFFERED]]
+
+
+def _tiles(choice: Choice) -> tuple[int, int]:
+    """Rows of a register tile, register tiles of a group."""
+    return choice.tiling.rows, choice.tiling.group // choice.tiling.rows
 
 
 def best(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Choice | None:

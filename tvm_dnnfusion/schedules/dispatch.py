@@ -14,6 +14,7 @@ from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
+from tvm_dnnfusion.codegen.params import ATTR, DEFAULT, Choices, params_of
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.attention import attention_block
 from tvm_dnnfusion.schedules.cpu.borders import finish
@@ -56,15 +57,22 @@ def register_schedule(device_kind: str, block_kind: str, schedule: Schedule) -> 
     SCHEDULES[device_kind][block_kind] = schedule
 
 
-def schedule_kernel(func: Any, device: DeviceSpec) -> Any:
-    """The scheduled PrimFunc, with attributes `dnnfusion.schedule` and `tirx.is_scheduled`."""
+def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = None) -> Any:
+    """The scheduled PrimFunc, with attributes `dnnfusion.schedule` and `tirx.is_scheduled`.
+
+    Its parameters are those of its attribute; `choices` takes their place for a search that wants
+    to know what was asked for. Raises ParamsError where they do not fit the kernel.
+    """
+    if choices is None:
+        text = (func.attrs or {}).get(ATTR)
+        choices = Choices(params_of(str(text)) if text is not None else DEFAULT)
     kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
     name = str((func.attrs or {}).get("global_symbol", "kernel"))
     table = SCHEDULES[device.kind]
     for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):
         sch = s_tir.Schedule(func)
         try:
-            made = table[choice](Kernel(sch, device, separate))
+            made = table[choice](Kernel(sch, device, separate, choices))
             return _done(made if made is not None else sch.mod["main"], func, choice)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:

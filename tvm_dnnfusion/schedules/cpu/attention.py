@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.codegen.tiles import key_tile, tile_limit, tile_of, vectors_of
+from tvm_dnnfusion.codegen.attention import key_rows, query_vectors, value_vectors
+from tvm_dnnfusion.codegen.params import divisors
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -36,11 +38,14 @@ def attention_block(k: Kernel) -> None:
         for name in outs:
             movement(k, name)
     b, h, s, *columns = k.loops(driver)
-    step = lanes * vectors_of(rows // lanes)
-    rows_of = tile_of(step, tile_limit(k.device, vectors_of(blocks)))
+    step = lanes * query_vectors(k.choices, rows // lanes)
+    columns_of = value_vectors(k.choices, blocks)
+    limit = tile_limit(k.device, columns_of)
+    rows_of = k.choices.at_most("query_rows", tile_of(step, limit), lambda: divisors(step, limit))
     so, si, _ = k.sch.split(s, [None, step // rows_of, rows_of])
     heads = k.extent(b) * k.extent(h)
-    even = heads % k.device.cores == 0 or heads >= 4 * k.device.cores
+    own_heads = heads % k.device.cores == 0 or heads >= 4 * k.device.cores
+    even = k.choices.pick("by_head", own_heads, lambda: (False, True))
     if even:
         at = k.parallel([b, h], work)
         strip = so
@@ -48,7 +53,7 @@ def attention_block(k: Kernel) -> None:
         at = strip = k.parallel([b, h, so], work)
     k.vectorize(columns[-1])
     k.sch.compute_at(values, si, preserve_unit_loops=True)
-    _values(k, values, vectors_of(blocks))
+    _values(k, values, columns_of)
     _rows(k, scores, strip)
     for name in k.names("key", "value"):
         if even:
@@ -73,7 +78,7 @@ def _rows(k: Kernel, scores: str, strip: Any) -> None:
     for name in reversed(k.names("red", "hold")):
         k.sch.compute_at(name, strip, preserve_unit_loops=True)
     *_, t, u, lane = k.loops(logits)
-    tile, _ = key_tile(k.device, k.extent(t), k.extent(u))
+    tile = key_rows(k.choices, k.device, k.extent(t), k.extent(u))
     to, _ = k.sch.split(t, [None, tile])
     k.sch.vectorize(lane)
     k.sch.compute_at(scores, to, preserve_unit_loops=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import tvm
@@ -10,6 +10,7 @@ import tvm_ffi
 from tvm import tirx
 from tvm.ir.expr import TensorLoad
 
+from tvm_dnnfusion.codegen.params import Choices, divisors
 from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.places import aligned
@@ -17,6 +18,12 @@ from tvm_dnnfusion.schedules.cpu.places import aligned
 # Fewer elements than this are not worth waking the thread pool: a launch takes 2 us with hot
 # threads and up to 25 us with cold ones, and a core handles about 1,000 elements per microsecond.
 PARALLEL_ELEMENTS = 1 << 14
+
+# Other thresholds that a search may try, up to no second thread at all.
+_THRESHOLDS = (1 << 11, PARALLEL_ELEMENTS, 1 << 17, 1 << 20, 1 << 62)
+
+# Steps of a fold that a search may have written out: a vector of channels.
+MAX_UNROLL = 16
 
 _CONDITION = tvm.ir.Op.get("prim.if_then_else")
 
@@ -30,11 +37,13 @@ class Kernel:
     """A schedule under way, and the device that it is for.
 
     `separate` keeps outputs out of the anchor's tiles: the second try of a schedule that failed.
+    `choices` answers for the template's parameters.
     """
 
     sch: Any
     device: DeviceSpec
     separate: bool = False
+    choices: Choices = field(default_factory=Choices)
 
     def names(self, *roles: str) -> list[str]:
         """Blocks whose stage has one of the roles, in program order."""
@@ -92,7 +101,8 @@ class Kernel:
     def parallel(self, loops: list[Any], elements: int) -> Any:
         """Fuse loops into one, and run it in parallel if there is enough to do."""
         fused = self.sch.fuse(*loops) if len(loops) > 1 else loops[0]
-        if elements >= PARALLEL_ELEMENTS and self.extent(fused) > 1:
+        least = self.choices.at_most("parallel_elements", PARALLEL_ELEMENTS, lambda: _THRESHOLDS)
+        if elements >= least and self.extent(fused) > 1:
             self.sch.parallel(fused)
         return fused
 
@@ -180,6 +190,16 @@ class Kernel:
                 self.sch.vectorize(self.sch.split(loop, [None, lanes])[1])
                 return
             lanes //= 2
+
+    def folds(self, folded: list[Any]) -> list[Any]:
+        """The loops of a fold, with steps of the innermost written out where a parameter asks."""
+        extent = self.extent(folded[-1])
+        steps = self.choices.at_most("unroll", 1, lambda: divisors(extent, MAX_UNROLL))
+        if steps == 1:
+            return folded
+        outer, inner = self.sch.split(folded[-1], [None, steps])
+        self.unroll(inner)
+        return [*folded[:-1], outer, inner]
 
     def unroll(self, *loops: Any) -> None:
         """Unroll loops completely."""

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
@@ -85,9 +86,10 @@ def anchor_tiles(k: Kernel, anchor: str, outs: list[str], local: bool = True) ->
         lead, rest = _rows_first(k, n, cbo, outer, folded)
     else:
         lead, rest = [n, cbo, *outer[:-1]], [outer[-1]]
+    folded = k.folds(folded)
     k.sch.reorder(*lead, *rest, *folded, *inner, cbi, lane)
     # where channel blocks and rows do not feed the cores, the columns share them too
-    few = rest == [outer[-1]] and product([k.extent(x) for x in lead]) < 2 * k.device.cores
+    few = len(rest) == 1 and _shares(k, product([k.extent(x) for x in lead]))
     strip = k.parallel([*lead, outer[-1]] if few else lead, work)
     at = k.loops(anchor)[0] if few else outer[-1]
     _register_tile(k, anchor, outs, at, folded, (*inner, cbi, lane), local)
@@ -108,7 +110,9 @@ def _rows_first(
     alone = [x for x, t in rows if t == 1 and x is not axis]
     within = [x for x, t in rows if t > 1 and x is not axis]
     tasks = k.extent(n) * product([k.extent(x) for x in alone])
-    length = strip_rows(k.device.cores, k.extent(axis), tasks, MAX_STRIP)
+    height = k.extent(axis)
+    wanted = strip_rows(k.device.cores, height, tasks, MAX_STRIP)
+    length = k.choices.at_most("strip_rows", wanted, lambda: divisors(height))
     strip, row = k.sch.split(axis, [None, length])
     return [n, *alone, strip], [cbo, *within, row, outer[-1]]
 
@@ -119,6 +123,12 @@ def strip_rows(cores: int, rows: int, tasks: int, most: int | None = None) -> in
     wanted = min(rows, -(-STRIPS_PER_CORE * cores // tasks))
     good = [r for r in range(1, rows + 1) if rows % r == 0 and rows // r >= wanted]
     return max(r for r in good if r <= (most or rows))
+
+
+def _shares(k: Kernel, tasks: int) -> bool:
+    """Whether the cores share the columns too."""
+    few = tasks < 2 * k.device.cores
+    return bool(k.choices.pick("share_columns", few, lambda: (False, True)))
 
 
 def _register_tile(

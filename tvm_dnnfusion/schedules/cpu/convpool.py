@@ -10,6 +10,7 @@ The rows of the halo between two strips are computed twice.
 
 from __future__ import annotations
 
+from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, strip_rows
 from tvm_dnnfusion.schedules.cpu.maps import movement
@@ -31,7 +32,9 @@ def convpool_block(k: Kernel) -> None:
     work = product(k.extents(anchor))
     cbo, cbi = k.sch.split(cb, [None, v])
     # Long strips compute fewer rows twice.
-    rows = strip_rows(k.device.cores, k.extent(h), k.extent(cbo))
+    height = k.extent(h)
+    wanted = strip_rows(k.device.cores, height, k.extent(cbo))
+    rows = k.choices.at_most("strip_rows", wanted, lambda: divisors(height))
     ho, hi = k.sch.split(h, [None, rows])
     k.sch.reorder(n, cbo, ho, cbi, hi, *rest, *taps, lane)
     strip = k.parallel([n, cbo, ho], work)

@@ -21,7 +21,10 @@ def matmul_block(k: Kernel) -> None:
     *batch, m, nb, lane = spatial
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
-    height, v, _ = product_tile(k.device, rows, blocks)
+    best = product_tile(k.device, rows, blocks)[:2]
+    height, v = k.choices.pick(
+        "tile", best, tuple, lambda t: rows % t[0] == 0 and blocks % t[1] == 0
+    )
     matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     if not direct:
@@ -32,8 +35,10 @@ def matmul_block(k: Kernel) -> None:
     work = product(k.extents(anchor))
     mo, mi = k.sch.split(m, [None, height])
     no, ni = k.sch.split(nb, [None, v])
+    folded = k.folds(folded)
     k.sch.reorder(*batch, no, mo, *folded, mi, ni, lane)
-    few = product(lead) * k.extent(no) < 2 * k.device.cores
+    tasks = product(lead) * k.extent(no)
+    few = k.choices.pick("share_columns", tasks < 2 * k.device.cores, lambda: (False, True))
     k.parallel([*batch, no, mo] if few else [*batch, no], work)
     at = k.loops(anchor)[0] if few else mo
     _tile(k, anchor, stores, at, folded, (mi, ni, lane), direct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
 from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
@@ -15,9 +16,7 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     work = product([k.extent(x) for x in (*spatial, *taps)])
     columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
     lead = spatial[: len(spatial) - 1 - len(tile)]
-    width = (
-        tile_of(k.extent(columns), tile_limit(k.device, 1) // 2) if blocked else k.extent(columns)
-    )
+    width = _columns(k, k.extent(columns)) if blocked else k.extent(columns)
     wo, wi = k.sch.split(columns, [None, width])
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
     k.parallel(lead, work)
@@ -47,3 +46,10 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     if separate:
         for out in outs:
             movement(k, out)
+
+
+def _columns(k: Kernel, extent: int) -> int:
+    """Columns of a tile."""
+    most = tile_limit(k.device, 1)
+    best = tile_of(extent, most // 2)
+    return k.choices.at_most("columns", best, lambda: divisors(extent, min(extent, most)))
