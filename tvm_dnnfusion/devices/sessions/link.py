@@ -1,0 +1,97 @@
+"""Opening the connection of a session: by address, within deadlines, with plain reasons."""
+
+from __future__ import annotations
+
+import json
+
+from tvm_dnnfusion.devices.sessions import address as forms
+from tvm_dnnfusion.devices.sessions import tracker, virtual
+from tvm_dnnfusion.devices.sessions.address import Address
+from tvm_dnnfusion.devices.sessions.channel import Channel, Gone, Late, Refused
+from tvm_dnnfusion.devices.sessions.elf import machine_of, plain
+from tvm_dnnfusion.devices.sessions.errors import UnreachableError
+from tvm_dnnfusion.devices.sessions.meaning import essence
+from tvm_dnnfusion.devices.sessions.records import DeviceInfo, Limits
+from tvm_dnnfusion.devices.sessions.wire import Deadline, probe
+
+TRIES = 3
+"""Devices of a tracker that may be found frozen or gone before we give up."""
+
+
+def connect(channel: Channel, address: Address, limits: Limits) -> Channel:
+    """Connect a channel; returns it, or a new one where a frozen device cost it its life.
+
+    Raises UnreachableError.
+    """
+    if address.kind == forms.VIRTUAL:
+        address = virtual.address()
+    channel = channel if channel.alive else Channel()
+    try:
+        channel.start()
+        if address.kind == forms.LOCAL:
+            channel.call("here", limit_s=limits.connect_s)
+            return channel
+        if address.kind == forms.TRACKER:
+            return _from_tracker(channel, address, limits)
+        probe(address.host, address.port, address.key, Deadline.after(limits.connect_s))
+        return _dial(channel, address.host, address.port, address.key, limits)
+    except (Gone, Late) as error:
+        channel.kill()
+        raise UnreachableError(
+            f"{address}: the measuring process did not start: {error}"
+        ) from error
+    except BaseException:
+        channel.close()
+        raise
+
+
+def _from_tracker(channel: Channel, address: Address, limits: Limits) -> Channel:
+    """The first device under the key that answers; those that do not are named if none does."""
+    silent: list[str] = []
+    for _ in range(TRIES):
+        try:
+            match = tracker.request(address, limits.queue_s)
+        except UnreachableError as error:
+            if not silent:
+                raise
+            raise UnreachableError(f"{error}; and {'; '.join(silent)}") from error
+        try:
+            return _dial(channel, match.host, match.port, match.key, limits)
+        except UnreachableError as error:
+            silent.append(str(error))
+            channel = channel if channel.alive else Channel()
+            channel.start()
+    raise UnreachableError(f"{address}: no device answers: {'; '.join(silent)}")
+
+
+def _dial(channel: Channel, host: str, port: int, key: str, limits: Limits) -> Channel:
+    place = f"{host}:{port}"
+    try:
+        channel.call(
+            "connect", host, port, key, limits.session_s, limit_s=max(limits.connect_s, 1.0)
+        )
+    except Late as error:
+        raise UnreachableError(
+            f"the server at {place} takes the connection and does not answer within "
+            f"{limits.connect_s:g} s: it is frozen, busy, or hangs after a crash; restart it"
+        ) from error
+    except Refused as error:
+        raise UnreachableError(f"{place}: {essence(error.text)}") from error
+    return channel
+
+
+def describe(channel: Channel, limits: Limits) -> DeviceInfo:
+    """What the device says of itself; its machine from its server's program where it is silent."""
+    text = channel.call("info", limit_s=limits.connect_s)
+    if not text:
+        header = channel.call("executable_header", limit_s=limits.upload_s)
+        return DeviceInfo(machine=machine_of(header))
+    found = json.loads(text)
+    return DeviceInfo(
+        machine=plain(found["machine"]),
+        system=found["system"],
+        processors=found["processors"],
+        max_mhz=tuple(found["max_mhz"]),
+        tvm=found["tvm"],
+        session=found["session"],
+    )

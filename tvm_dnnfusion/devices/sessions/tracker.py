@@ -1,0 +1,99 @@
+"""A tracker's devices: who is there, who is free, and getting one of them within a deadline."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+from dataclasses import dataclass
+
+from tvm_dnnfusion.devices.sessions.address import Address
+from tvm_dnnfusion.devices.sessions.errors import UnreachableError
+from tvm_dnnfusion.devices.sessions.wire import Closed, Deadline, Silence, TrackerLine
+
+REQUEST, SUMMARY, SUCCESS = 4, 6, 0
+"""Codes of the tracker's protocol, TVM 0.27 `tvm/rpc/base.py`."""
+PRIORITY = 1
+
+
+@dataclass(frozen=True, slots=True)
+class KeyStatus:
+    """Devices under one key: registered ones, free ones, and clients that wait for one."""
+
+    key: str
+    devices: int
+    free: int
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A device that the tracker gave us: connect to it with this key within seconds."""
+
+    host: str
+    port: int
+    key: str
+
+
+def summary(host: str, port: int, seconds: float = 5.0) -> tuple[KeyStatus, ...]:
+    """Every key of a tracker that has devices or clients, sorted.
+
+    Raises UnreachableError within the time given.
+    """
+    with closing(TrackerLine(host, port, Deadline.after(seconds))) as line:
+        return _summary(line, f"{host}:{port}")
+
+
+def request(address: Address, seconds: float) -> Match:
+    """A free device under the address' key.
+
+    Waits for at most `seconds` where all are busy. Raises UnreachableError: no tracker, no device
+    of that key (with the keys that there are), all busy.
+    """
+    place = f"{address.host}:{address.port}"
+    with closing(TrackerLine(address.host, address.port, Deadline.after(seconds))) as line:
+        found = {status.key: status for status in _summary(line, place)}
+        status = found.get(address.key)
+        if status is None or not status.devices:
+            known = ", ".join(sorted(k for k, s in found.items() if s.devices)) or "none"
+            raise UnreachableError(
+                f"the tracker at {place} has no device under the key {address.key!r}; its keys: "
+                f"{known}. Start the server with --tracker={place} --key={address.key}"
+            )
+        try:
+            answer = line.ask(REQUEST, address.key, "", PRIORITY)
+        except Silence as error:
+            raise UnreachableError(_busy(status, place, seconds)) from error
+        except Closed as error:
+            raise UnreachableError(f"the tracker at {place} went away while we waited") from error
+    if answer[0] != SUCCESS:
+        raise UnreachableError(f"the tracker at {place} refused the request: {answer}")
+    host, port, key = answer[1]
+    return Match(str(host), int(port), str(key))
+
+
+def _busy(status: KeyStatus, place: str, seconds: float) -> str:
+    count = "its only device" if status.devices == 1 else f"all its {status.devices} devices"
+    return (
+        f"the tracker at {place} gave no device under {status.key!r} within {seconds:g} s: {count} "
+        f"of that key are in use, {status.waiting} other clients wait"
+    )
+
+
+def _summary(line: TrackerLine, place: str) -> tuple[KeyStatus, ...]:
+    try:
+        answer = line.ask(SUMMARY)
+    except (Silence, Closed) as error:
+        raise UnreachableError(f"the tracker at {place} does not answer: restart it") from error
+    queues = answer[1]["queue_info"]
+    servers = Counter(
+        str(info.get("key", "")).partition(":")[2] for info in answer[1]["server_info"]
+    )
+    return tuple(
+        KeyStatus(
+            key,
+            servers[key],
+            int(queues.get(key, {}).get("free", 0)),
+            int(queues.get(key, {}).get("pending", 0)),
+        )
+        for key in sorted({*queues, *servers})
+    )
