@@ -82,9 +82,11 @@ def depthwise_source(
 
     An operand that lies in memory in the blocks of the anchor is read where it is, its border being
     a condition that schedules take out of the inner loops (`schedules/cpu/borders.py`); any other
-    is laid out with its border first.
+    is laid out with its border first. On a GPU that is no pass over memory: each work-item lays out
+    what its own tile reads, in registers.
     """
-    if x.resident and layout.blocked and x.layout == layout and stages.tail is None:
+    in_place = x.resident and layout.blocked and x.layout == layout and stages.tail is None
+    if in_place and stages.device.kind == "cpu":
         return partial(bordered, x, sizes.stride, sizes.dilation, sizes.pad_before, 0.0)
     source = with_border(sizes, x, lanes, stages)
     return lambda body, place, taps: window(

@@ -20,7 +20,7 @@ import tvm_ffi
 from tvm import te, tirx
 from tvm.ir import _ffi_api as ir_api
 
-from tvm_dnnfusion.codegen import polynomials
+from tvm_dnnfusion.codegen import native, polynomials
 
 _PREFIX = "dnnfusion."
 _PURE = 1  # CallEffectKind::kPure
@@ -72,6 +72,7 @@ def _register() -> None:
 
 
 _register()
+native.register()
 
 
 def _call(name: str, *args: Any) -> Any:

@@ -142,12 +142,14 @@ def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> I
 def possible(sizes: ConvShape, device: DeviceSpec) -> bool:
     """3x3 windows (after a depth of any taps) of stride and dilation 1, whole vectors of channels.
 
-    Thinner inputs would multiply mostly zeros: they stay with the direct template.
+    Thinner inputs would multiply mostly zeros: they stay with the direct template. So do GPUs: the
+    stages are made for a core's cache, and have no schedule there.
     """
     lanes = device.lanes("float32")
     one = (1,) * len(sizes.kernel)
     return (
-        len(sizes.kernel) in (2, 3)
+        device.kind == "cpu"
+        and len(sizes.kernel) in (2, 3)
         and sizes.kernel[-2:] == (3, 3)
         and sizes.stride == one
         and sizes.dilation == one

@@ -1,7 +1,8 @@
 """Which schedule a kernel gets: by the kind of its block and the kind of the device.
 
 A schedule that fails is tried once more with the outputs in loops of their own, then replaced by
-the plain one, with a warning that names the kernel; one that fails too leaves the kernel as it is.
+the plain one, with a warning that names the kernel. Where that fails too, a CPU's kernel is left as
+it is; a GPU's takes TVM's own rules, since without threads it would not be legal.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tvm
 from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.codegen.params import ATTR, DEFAULT, Choices, params_of
+from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.attention import attention_block
 from tvm_dnnfusion.schedules.cpu.borders import finish
@@ -29,6 +32,10 @@ from tvm_dnnfusion.schedules.cpu.pool import pool_block
 from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
+from tvm_dnnfusion.schedules.gpu.plain import fallback
+from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
 
 # A schedule changes the kernel's `sch`, or returns the function that it built in its place.
 Schedule = Callable[[Kernel], Any]
@@ -43,7 +50,11 @@ _CPU: dict[str, Schedule] = {
     "plain": plain_block, "winograd": winograd_block,
 }  # fmt: skip
 
-SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU}
+_GPU: dict[str, Schedule] = {
+    "map": gpu_map_block, "plain": gpu_plain_block,
+}  # fmt: skip
+
+SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}
 
 
 class ScheduleWarning(UserWarning):
@@ -51,7 +62,7 @@ class ScheduleWarning(UserWarning):
 
 
 def register_schedule(device_kind: str, block_kind: str, schedule: Schedule) -> None:
-    """Use `schedule` for kernels of a kind on devices of a kind ("cpu")."""
+    """Use `schedule` for kernels of a kind on devices of a kind ("cpu", "gpu")."""
     if device_kind not in SCHEDULES:
         raise ValueError(f"no device kind {device_kind!r}; there are {sorted(SCHEDULES)}")
     SCHEDULES[device_kind][block_kind] = schedule
@@ -68,25 +79,39 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
         choices = Choices(params_of(str(text)) if text is not None else DEFAULT)
     kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
     name = str((func.attrs or {}).get("global_symbol", "kernel"))
-    table = SCHEDULES[device.kind]
+    table, gpu = SCHEDULES[device.kind], device.kind == "gpu"
+    make = GpuKernel if gpu else Kernel
+    kind = kind if kind in table or not gpu else "map"
     for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):
         sch = s_tir.Schedule(func)
         try:
-            made = table[choice](Kernel(sch, device, separate, choices))
-            return _done(made if made is not None else sch.mod["main"], func, choice)
+            made = table[choice](make(sch, device, separate, choices))
+            return _done(made if made is not None else sch.mod["main"], func, choice, gpu)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:
                 continue  # once more, with the outputs in loops of their own
+            if gpu and choice == kind == "plain":
+                continue  # a form that TVM's rules are for
             warnings.warn(
                 f"kernel {name}: schedule {choice!r} failed ({_line(error)})",
                 ScheduleWarning,
                 stacklevel=2,
             )
+    if gpu:
+        return _by_rules(func, device, name)
     return func.with_attr("dnnfusion.schedule", "none")
 
 
-def _done(made: Any, func: Any, choice: str) -> Any:
-    out = on_stack(finish(made))
+def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
+    """A GPU kernel under TVM's own rules. Raises ScheduleFailed where they do not apply either."""
+    made = fallback(func, tvm.target.Target(target_dict(device)))
+    if made is None:
+        raise ScheduleFailed(f"kernel {name} has no form that a GPU can run")
+    return _done(made, func, "dlight", True)
+
+
+def _done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
+    out = made if gpu else on_stack(finish(made))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

@@ -12,15 +12,15 @@ from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
 
 def plain_block(k: Kernel) -> None:
     """Schedule a kernel of any form."""
-    if not all(_is_simple(k, name) for name in k.all()):
+    if not all(is_simple(k, name) for name in k.all()):
         return  # loops inside of blocks, sorting and the like: TVM's own form is kept
     for name in k.all():
-        _inline(k, name)
+        inline(k, name)
     for name in k.all():
         _stage(k, name)
 
 
-def _is_simple(k: Kernel, name: str) -> bool:
+def is_simple(k: Kernel, name: str) -> bool:
     """Whether a block is one store under one loop per axis."""
     block = k.sch.get(k.sch.get_sblock(name))
     kinds = [int(iv.iter_type) for iv in block.iter_vars]
@@ -28,7 +28,8 @@ def _is_simple(k: Kernel, name: str) -> bool:
     return plain and len(kinds) == len(k.loops(name))
 
 
-def _inline(k: Kernel, name: str) -> None:
+def inline(k: Kernel, name: str) -> None:
+    """Inline a stage into its readers, where TVM can and nothing is folded."""
     if k.reduction(name):
         return
     trial = k.sch.copy()

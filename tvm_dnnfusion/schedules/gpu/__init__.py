@@ -1,0 +1,1 @@
+"""Schedules for mobile GPUs through OpenCL, one file per kind of block."""

@@ -1,0 +1,36 @@
+"""The schedule that fits every kernel: stages inlined where possible, each other one a grid.
+
+Kernels of other forms (sorting, loops inside of blocks) get TVM's own fallback rule; what that does
+not take either has no legal form on a GPU, and is refused with its name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm
+from tvm.s_tir import dlight
+
+from tvm_dnnfusion.schedules.cpu.common import ScheduleFailed
+from tvm_dnnfusion.schedules.cpu.plain import inline, is_simple
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.maps import stage
+
+
+def plain_block(k: GpuKernel) -> None:
+    """Schedule a kernel whose blocks are single stores."""
+    if not all(is_simple(k, name) for name in k.all()):
+        raise ScheduleFailed("loops inside of blocks")
+    for name in k.all():
+        inline(k, name)
+    for name in k.all():
+        stage(k, name)
+
+
+def fallback(func: Any, target: Any) -> Any:
+    """TVM's rules for any GPU; None where they do not apply."""
+    rules = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
+    with target:
+        mod = dlight.ApplyDefaultSchedule(*rules)(tvm.IRModule({"main": func}))
+    made = mod["main"]
+    return made if (made.attrs or {}).get("tirx.is_scheduled") else None
