@@ -1,4 +1,4 @@
-"""Register tiles of the CPU templates: packing, padding and schedules must agree on them.
+"""Register tiles: packing, padding and schedules must agree on them (GPUs: `gpu_tiles.py`).
 
 A tile is some columns (or rows of a product) by one to four vectors of channels. Its accumulators
 fill the vector registers but for a few.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tvm_dnnfusion.codegen import gpu_tiles
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 # Registers of a tile that do not accumulate: weights, the broadcast element, and one to spare.
@@ -120,6 +121,10 @@ def product_tiles(device: DeviceSpec, rows: int, blocks: int) -> tuple[tuple[int
 
 def _product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple[float, Tile, int]]:
     """Every tile that fits: its score, itself, and the vectors that are computed."""
+    if device.kind == "gpu":
+        for score, sizes in gpu_tiles.product_tiles(device, rows, blocks):
+            yield score, Tile(*sizes), blocks
+        return
     for vectors in range(1, MAX_VECTORS + 1):
         wide = -(-blocks // vectors) * vectors
         for height in (r for r in range(1, rows + 1) if rows % r == 0):
@@ -167,8 +172,12 @@ def conv_tiles(
 
 def _conv_tiles(
     device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool
-) -> Iterator[tuple[tuple[int, int], Tile, int]]:
+) -> Iterator[tuple[tuple[float, float], Tile, int]]:
     """Every tile that fits: its score, itself, and the width that is computed."""
+    if device.kind == "gpu":
+        for score, sizes, wide in gpu_tiles.conv_tiles(device, blocks, place, whole_rows):
+            yield (score, 0.0), Tile(*sizes), wide
+        return
     width = place[-1]
     height = place[-2] if len(place) > 1 and not whole_rows else 1
     for vectors in (v for v in range(1, MAX_VECTORS + 1) if blocks % v == 0):

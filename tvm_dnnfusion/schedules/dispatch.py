@@ -33,6 +33,8 @@ from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
+from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
 from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
@@ -51,7 +53,8 @@ _CPU: dict[str, Schedule] = {
 }  # fmt: skip
 
 _GPU: dict[str, Schedule] = {
-    "map": gpu_map_block, "plain": gpu_plain_block,
+    "map": gpu_map_block, "conv": gpu_conv_block, "convpool": gpu_convpool_block,
+    "plain": gpu_plain_block,
 }  # fmt: skip
 
 SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}

@@ -107,21 +107,16 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
             expr, [(tirx.Var, lambda v: place if v.same_as(var) else v)]
         )
 
-    def follows(index: Sequence[Any]) -> bool:
-        first = [at(i, start * lanes) for i in index]
-        other = [at(i, start * lanes + lane) for i in index]
-        steps = [analyzer.simplify(b - a) for a, b in zip(first, other)]
-        still = all(analyzer.can_prove_equal(s, 0) for s in steps[:-1])
-        last = steps[-1]
-        return still and (
-            analyzer.can_prove_equal(last, 0) or analyzer.can_prove_equal(last, lane)
-        )
+    def follows(node: Any) -> bool:
+        offset = _offset(node)
+        step = analyzer.simplify(at(offset, start * lanes + lane) - at(offset, start * lanes))
+        return analyzer.can_prove_equal(step, 0) or analyzer.can_prove_equal(step, lane)
 
     good = True
 
     def load(node: Any) -> None:
         nonlocal good
-        good = good and follows(list(node.indices))
+        good = good and follows(node)
 
     def call(node: Any) -> None:
         nonlocal good
@@ -132,6 +127,16 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
         block.body, [(TensorLoad, load), (tirx.BufferStore, load), (tvm.ir.Call, call)]
     )
     return good
+
+
+def _offset(node: Any) -> Any:
+    """The place in memory of a load or store."""
+    source = getattr(node, "source", None)
+    shape = (node.buffer if source is None else source).ty.shape
+    offset: Any = 0
+    for i, n in zip(node.indices, shape):
+        offset = offset * n + i
+    return offset
 
 
 def uses(expr: Any, var: Any) -> bool:

@@ -1,0 +1,89 @@
+"""Register tiles of GPU kernels: what one work-item computes.
+
+As on a CPU a tile is some places of the output by some vectors of channels, but there are three
+things to weigh. Loads: a mobile GPU multiplies several vectors in the time of one load, so tiles
+should be large. Registers: beyond twice those at which all work-items fit, values spill. Work-items:
+too few of them leave the GPU waiting for memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from tvm_dnnfusion.devices.spec import DeviceSpec
+
+LOAD_COST = 4.0
+"""Multiply-adds of vectors in the time of one vector load: Mali-G76 does 24 lanes of multiply-add
+and one 128-bit load per cycle and core, Adreno 6xx about the same ratio. Source: vendors' guides."""
+
+ITEMS_PER_UNIT = 256
+"""Work-items of a compute unit that hide the latency of memory (a third of what a Mali core holds),
+or `WAVES_PER_UNIT` waves where that is more."""
+
+WAVES_PER_UNIT = 8
+
+_MOST_VECTORS = 4
+_MOST_PLACES = 16
+
+
+ROWS_RATE = 0.98
+"""Columns of one row share what a window reads; rows do so only where the window is one element."""
+
+RAGGED_RATE = 0.9
+"""Columns that are computed and thrown away cost a condition at each load and store as well."""
+
+Sizes = tuple[int, int, int]
+"""Rows, columns, and vectors of channels."""
+
+
+def conv_tiles(
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool
+) -> Iterator[tuple[float, Sizes, int]]:
+    """Every tile of a convolution that fits: its score, itself, and the width that is computed.
+
+    `blocks` are the vectors of output channels, `place` the extents of the output.
+    """
+    width = place[-1]
+    height = place[-2] if len(place) > 1 and not whole_rows else 1
+    others = math.prod(place[:-1])
+    for rows, columns, vectors in _tiles(device, height, width, blocks):
+        wide = -(-width // columns) * columns
+        if 2 * wide > 3 * width:
+            continue
+        items = blocks // vectors * others // rows * (wide // columns)
+        score = rate(device, rows * columns, vectors, items) * width / wide
+        score *= (1.0 if rows == 1 else ROWS_RATE) * (1.0 if wide == width else RAGGED_RATE)
+        yield score, (rows, columns, vectors), wide
+
+
+def product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple[float, Sizes]]:
+    """Every tile of a product that fits: its score, and itself with the product's rows second."""
+    for height, _, vectors in _tiles(device, rows, 1, blocks):
+        items = rows // height * (blocks // vectors)
+        yield rate(device, height, vectors, items), (1, height, vectors)
+
+
+def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
+    """Expected share of the peak: loads beside multiply-adds, and work-items to hide them."""
+    loads = (places / 4 + vectors) / (places * vectors)
+    wave = device.gpu.wave if device.gpu is not None else 1
+    needed = device.cores * max(ITEMS_PER_UNIT, WAVES_PER_UNIT * wave)
+    return min(1.0, items / needed) / (1 + LOAD_COST * loads)
+
+
+def _tiles(
+    device: DeviceSpec, height: int, width: int, blocks: int
+) -> Iterator[Sizes]:
+    """(rows, columns, vectors) that stay in registers; rows divide the height, vectors `blocks`."""
+    for vectors in (v for v in range(1, _MOST_VECTORS + 1) if blocks % v == 0):
+        for rows in (r for r in range(1, min(height, _MOST_PLACES) + 1) if height % r == 0):
+            for columns in range(1, min(width, _MOST_PLACES) + 1):
+                if _fits(device, rows * columns, vectors):
+                    yield rows, columns, vectors
+
+
+def _fits(device: DeviceSpec, places: int, vectors: int) -> bool:
+    """Accumulators, and the shorter operand of four input channels, within twice the registers."""
+    held = min(places, 4 * vectors) + 1
+    return places * vectors + held <= 2 * device.vector_registers
