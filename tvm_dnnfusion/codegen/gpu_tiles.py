@@ -1,9 +1,9 @@
 """Register tiles of GPU kernels: what one work-item computes.
 
-As on a CPU a tile is some places of the output by some vectors of channels, but there are three
-things to weigh. Loads: a mobile GPU multiplies several vectors in the time of one load, so tiles
-should be large. Registers: beyond twice those at which all work-items fit, values spill. Work-items:
-too few of them leave the GPU waiting for memory.
+As on a CPU a tile is some places of the output by some vectors of channels, but three things are
+weighed. Loads: a mobile GPU multiplies several vectors in the time of one load, so tiles should be
+large. Registers: beyond twice those at which all work-items fit, values spill. Work-items: too few
+of them leave the GPU waiting for memory.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 LOAD_COST = 4.0
-"""Multiply-adds of vectors in the time of one vector load: Mali-G76 does 24 lanes of multiply-add
-and one 128-bit load per cycle and core, Adreno 6xx about the same ratio. Source: vendors' guides."""
+"""Multiply-adds of vectors in the time of one vector load: a core of Mali-G76 does 24 lanes of
+multiply-add and one 128-bit load per cycle, Adreno 6xx about the same. Source: vendors' guides."""
 
 ITEMS_PER_UNIT = 256
 """Work-items of a compute unit that hide the latency of memory (a third of what a Mali core holds),
@@ -72,9 +72,7 @@ def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
     return min(1.0, items / needed) / (1 + LOAD_COST * loads)
 
 
-def _tiles(
-    device: DeviceSpec, height: int, width: int, blocks: int
-) -> Iterator[Sizes]:
+def _tiles(device: DeviceSpec, height: int, width: int, blocks: int) -> Iterator[Sizes]:
     """(rows, columns, vectors) that stay in registers; rows divide the height, vectors `blocks`."""
     for vectors in (v for v in range(1, _MOST_VECTORS + 1) if blocks % v == 0):
         for rows in (r for r in range(1, min(height, _MOST_PLACES) + 1) if height % r == 0):

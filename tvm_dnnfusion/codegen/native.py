@@ -87,4 +87,3 @@ def register() -> None:
     for name, form in FORMS.items():
         lowered(f"dnnfusion.{name}", lambda call, f=form: f(*call.args), "opencl", 11)
     lowered("tirx.reinterpret", as_type, "opencl", 11)
-

@@ -103,9 +103,7 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
     analyzer.bind(start, tvm.ir.Range(0, int(extent) // lanes))
 
     def at(expr: Any, place: Any) -> Any:
-        return tvm_ffi.structural_map(
-            expr, [(tirx.Var, lambda v: place if v.same_as(var) else v)]
-        )
+        return tvm_ffi.structural_map(expr, [(tirx.Var, lambda v: place if v.same_as(var) else v)])
 
     def follows(node: Any) -> bool:
         offset = _offset(node)

@@ -84,7 +84,7 @@ def convolve(k: GpuKernel, anchor: str, outs: list[str] | None) -> None:
 def _tiles(k: GpuKernel, anchor: str, stores: list[str]) -> None:
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
-    _, *taps, ci = folded
+    ci = folded[-1]
     tile = k.tile()
     sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
     cbo, cbi = k.sch.split(cb, [None, tile.vectors])

@@ -119,9 +119,7 @@ def laid_out_in_place(k: GpuKernel, anchor: str, stage: str) -> bool:
         if not node.op.same_as(_CONDITION):
             calls.append(node)
 
-    tvm_ffi.structural_walk(
-        k.sch.get(k.sch.get_sblock(stage)).body, [(tvm.ir.Call, call)]
-    )
+    tvm_ffi.structural_walk(k.sch.get(k.sch.get_sblock(stage)).body, [(tvm.ir.Call, call)])
     return not calls
 
 
