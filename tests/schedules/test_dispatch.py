@@ -109,7 +109,7 @@ def test_an_unknown_kind_is_scheduled_in_the_plain_way(graph):
 
 
 def test_an_unknown_kind_of_device_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"no device kind 'abacus'; there are \['cpu'\]"):
+    with pytest.raises(ValueError, match=r"no device kind 'abacus'; there are \['cpu', 'gpu'\]"):
         register_schedule("abacus", "map", lambda k: None)
 
 

@@ -56,8 +56,9 @@ def _gelu_tanh(x: Any) -> Any:
 
 
 def _log_add_exp(a: Any, b: Any) -> Any:
-    top = tirx.max(a, b)
-    return top + _extern("log1p", tirx.exp(tirx.min(a, b) - top))
+    top: Any = tirx.max(a, b)
+    low: Any = tirx.min(a, b)
+    return top + _extern("log1p", tirx.exp(low - top))
 
 
 FORMS: Mapping[str, Callable[..., Any]] = {

@@ -94,13 +94,13 @@ def _types(block: Any) -> set[str]:
 
 def _contiguous(block: Any, var: Any, lanes: int) -> bool:
     """Whether vectors along a variable are vectors in memory, or one element for all lanes."""
-    analyzer = sym.Analyzer()
+    analyzer: Any = sym.Analyzer()
     for iv in block.iter_vars:
         analyzer.bind(iv.var, iv.dom)
     lane, start = tirx.Var("lane", "int32"), tirx.Var("start", "int32")
-    analyzer.bind(lane, tvm.ir.Range(0, lanes))
+    analyzer.bind(lane, _range(lanes))
     extent = next(iv.dom.extent for iv in block.iter_vars if iv.var.same_as(var))
-    analyzer.bind(start, tvm.ir.Range(0, int(extent) // lanes))
+    analyzer.bind(start, _range(int(extent) // lanes))
 
     def at(expr: Any, place: Any) -> Any:
         return tvm_ffi.structural_map(expr, [(tirx.Var, lambda v: place if v.same_as(var) else v)])
@@ -125,6 +125,12 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
         block.body, [(TensorLoad, load), (tirx.BufferStore, load), (tvm.ir.Call, call)]
     )
     return good
+
+
+def _range(extent: int) -> Any:
+    zero: Any = 0
+    stop: Any = extent
+    return tvm.ir.Range(zero, stop)
 
 
 def _offset(node: Any) -> Any:

@@ -30,7 +30,8 @@ def plain_block(k: GpuKernel) -> None:
 def fallback(func: Any, target: Any) -> Any:
     """TVM's rules for any GPU; None where they do not apply."""
     rules = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
+    apply: Any = dlight.ApplyDefaultSchedule(*rules)
     with target:
-        mod = dlight.ApplyDefaultSchedule(*rules)(tvm.IRModule({"main": func}))
+        mod = apply(tvm.IRModule({"main": func}))
     made = mod["main"]
     return made if (made.attrs or {}).get("tirx.is_scheduled") else None
