@@ -70,6 +70,21 @@ MAX_VECTORS = 4
 # Tiles that a search may choose from; those further down promise less than half of the best rate.
 OFFERED = 24
 
+# Where multiply-adds take a lane (`by_lane`): instructions of one step of a tile (as many folds as
+# there are lanes) beside multiply-adds and loads, read off LLVM's code: two or three addresses, the
+# count, the branch. Rates that differ by less are the same.
+STEP_OVERHEAD = 5
+SAME_LANE_RATE = 0.004
+
+
+def by_lane(device: DeviceSpec) -> bool:
+    """Whether a multiply-add takes its second factor from a lane of a register.
+
+    A64's FMLA (by element) does: one load brings as many factors as there are lanes, and nothing is
+    broadcast. It is the only unit with 32 registers of 128 bits. Source: Arm's A64 manual.
+    """
+    return (device.kind, device.vector_bits, device.vector_registers) == ("cpu", 128, 32)
+
 
 @dataclass(frozen=True, slots=True)
 class Tile:
@@ -87,20 +102,31 @@ class Tile:
     def fits(self, device: DeviceSpec) -> bool:
         """Whether accumulators and operands stay in registers.
 
-        The longer operand is read from memory by the multiply-add itself, the shorter one is held.
+        The longer operand is read from memory by the multiply-add itself, the shorter one is held;
+        where multiply-adds take lanes, a vector of folds for each place and the weights are.
         """
         accumulators, held = self.places * self.vectors, min(self.places, self.vectors) + 1
+        if by_lane(device):
+            held = self.places + self.vectors
         on_stack = accumulators * device.vector_bits // 8 < STACK_BYTES
         return on_stack and accumulators + held <= device.vector_registers
 
-    def rate(self) -> float:
+    def rate(self, device: DeviceSpec) -> float:
         """Expected share of the multipliers' peak."""
         accumulators = self.places * self.vectors
+        if by_lane(device):
+            return min(1.0, accumulators / IN_FLIGHT) * self._share(device.lanes())
         loads = (self.places + 2 * self.vectors) / accumulators
         rate = min(1.0, accumulators / IN_FLIGHT) / (1 + LOAD_COST * loads)
         return rate * (
             (ROWS_RATE if self.rows > 1 else 1.0) * (ONE_VECTOR_RATE if self.vectors == 1 else 1.0)
         )
+
+    def _share(self, lanes: int) -> float:
+        """Multiply-adds among the instructions of a step over `lanes` folds; loads of two vectors
+        are one instruction."""
+        work = lanes * self.places * self.vectors
+        return work / (work + self.places + lanes * -(-self.vectors // 2) + STEP_OVERHEAD)
 
 
 def product_tile(device: DeviceSpec, rows: int, blocks: int) -> tuple[int, int, int]:
@@ -131,7 +157,7 @@ def _product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple
             tile = Tile(1, height, vectors)
             if not tile.fits(device):
                 break
-            yield tile.rate() * blocks / wide, tile, wide
+            yield tile.rate(device) * blocks / wide, tile, wide
 
 
 def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
@@ -178,6 +204,7 @@ def _conv_tiles(
         for score, sizes, wide in gpu_tiles.conv_tiles(device, blocks, place, whole_rows):
             yield (score, 0.0), Tile(*sizes), wide
         return
+    same = SAME_LANE_RATE if by_lane(device) else SAME_RATE
     width = place[-1]
     height = place[-2] if len(place) > 1 and not whole_rows else 1
     for vectors in (v for v in range(1, MAX_VECTORS + 1) if blocks % v == 0):
@@ -187,6 +214,6 @@ def _conv_tiles(
                 if not tile.fits(device):
                     break
                 wide = -(-width // columns) * columns
-                gain = round(tile.rate() * width / wide / SAME_RATE)
+                gain = round(tile.rate(device) * width / wide / same)
                 if 2 * wide <= 3 * width:
                     yield (gain, -abs(tile.places - 8) - abs(vectors - 2)), tile, wide

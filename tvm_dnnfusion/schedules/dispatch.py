@@ -25,6 +25,7 @@ from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
 from tvm_dnnfusion.schedules.cpu.conv import conv_block
 from tvm_dnnfusion.schedules.cpu.convpool import convpool_block
 from tvm_dnnfusion.schedules.cpu.depthwise import depthwise_block
+from tvm_dnnfusion.schedules.cpu.lanes import whole
 from tvm_dnnfusion.schedules.cpu.maps import map_block
 from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
 from tvm_dnnfusion.schedules.cpu.plain import plain_block
@@ -115,7 +116,7 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
 
 
 def _done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
-    out = made if gpu else on_stack(finish(made))
+    out = made if gpu else on_stack(whole(finish(made)))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

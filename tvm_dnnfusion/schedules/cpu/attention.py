@@ -17,6 +17,7 @@ from tvm_dnnfusion.codegen.attention import key_rows, query_vectors, value_vecto
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 _AXES = 5  # batch, head, row, block, lane
@@ -128,4 +129,7 @@ def _register_tile(k: Kernel, block: str, axes: int, v: int) -> None:
     k.sch.reorder(folded, *places, lane)
     k.sch.vectorize(lane)
     k.unroll(*places)
-    k.sch.decompose_reduction(block, folded)
+    folds = [folded]
+    inner = by_vectors(k, folds)
+    k.sch.decompose_reduction(block, folds[0])
+    hold(k, block, inner)

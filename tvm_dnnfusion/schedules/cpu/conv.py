@@ -19,6 +19,7 @@ from typing import Any
 
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 # Strips of rows, so that cores that are slower for a while do not hold up the others.
@@ -148,4 +149,6 @@ def _register_tile(
         k.vectorize_under(out, at)
     k.sch.vectorize(lane)
     k.unroll(*places, cbi)
+    inner = by_vectors(k, folded)
     k.sch.decompose_reduction(anchor, folded[0])
+    hold(k, anchor, inner)

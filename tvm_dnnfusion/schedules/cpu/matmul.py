@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from tvm_dnnfusion.codegen.tiles import product_tile
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 
@@ -64,4 +65,6 @@ def _tile(k, anchor, stores, at, folded, tile, direct):  # type: ignore[no-untyp
         k.unroll_under(out, at)
     k.sch.vectorize(lane)
     k.unroll(mi, ni)
+    inner = by_vectors(k, folded)
     k.sch.decompose_reduction(anchor, folded[0])
+    hold(k, anchor, inner)
