@@ -17,6 +17,7 @@ MAX_LINES = 500
 
 # A room may import those of earlier rows: the order is that in which a model flows through them.
 LAYERS = (
+    ("opencl",),
     ("ecg", "devices"),
     ("frontend", "rewrite", "profile"),
     ("relay",),

@@ -6,6 +6,7 @@
 | TVM_NUM_THREADS   | TVM's own setting, honoured where DNNFUSION_THREADS is absent           |
 | DNNFUSION_CACHE   | folder of the profile database; default: the user's cache folder        |
 | DNNFUSION_DEBUG   | 0 quiet, 1 steps, 2 decisions, 3 also the IR after each step            |
+| DNNFUSION_OPENCL_LIB | path of the OpenCL library, or "pocl" for pip's; default: the system's |
 
 Nothing is kept: every call reads the environment anew, so tests and programs may change it.
 """
@@ -61,6 +62,16 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
 def export_threads(count: int) -> None:
     """Tell TVM's thread pool of `count` threads; it looks only once, when it starts."""
     os.environ["TVM_NUM_THREADS"] = str(count)
+
+
+def opencl_library(environ: Mapping[str, str] | None = None) -> str:
+    """What DNNFUSION_OPENCL_LIB says, a path or "pocl"; empty where it says nothing."""
+    return (os.environ if environ is None else environ).get("DNNFUSION_OPENCL_LIB", "").strip()
+
+
+def export_opencl_home(folder: Path) -> None:
+    """Tell the OpenCL loader of pyopencl's wheel where its drivers are."""
+    os.environ["PYOPENCL_HOME"] = str(folder)
 
 
 def _threads(env: Mapping[str, str]) -> tuple[int | None, str | None]:

@@ -1,0 +1,2 @@
+// See io.h: this header is missing from the wheel too.
+#pragma once
