@@ -74,3 +74,55 @@ def test_transpositions_around_heads_cancel() -> None:
     weights = b.op("nn.softmax", b.op("matmul", heads, keys), axis=-1)
     b.output(b.op("permute_dims", b.op("matmul", weights, heads), axes=(0, 2, 1, 3)))
     assert [op.kind for op in rewrite(b.build()).graph.ops] == ["nn.attention"]
+
+
+@pytest.mark.parametrize("shape", [(S, T), (T,), (H, S, T), (B, 1, S, T)])
+def test_masks_of_fewer_axes_are_masks_of_four(shape: tuple[int, ...]) -> None:
+    b = GraphBuilder()
+    q, k, v = b.input("q", (B, H, S, D)), b.input("k", (B, H, D, T)), b.input("v", (B, H, T, D))
+    scores = b.op("add", b.op("matmul", q, k), b.input("m", shape))
+    b.output(b.op("matmul", b.op("nn.softmax", scores, axis=-1), v))
+    _same_values(b.build(), ["nn.attention_bias"])
+
+
+def _guarded(reader: str | None = None) -> Graph:
+    """Attention with a boolean mask as PyTorch exports it; `reader` also returns that tensor."""
+    b = GraphBuilder()
+    q, k, v = b.input("q", (B, H, S, D)), b.input("k", (B, H, D, T)), b.input("v", (B, H, T, D))
+    zero, never = b.constant("zero", np.float32(0)), b.constant("never", np.float32(-np.inf))
+    mask = b.op("where", b.input("m", (1, 1, S, T), "bool"), zero, never)
+    p = b.op("nn.softmax", b.op("add", b.op("matmul", q, k), mask), axis=-1)
+    test = b.op("isnan", p)
+    b.output(b.op("matmul", b.op("where", test, zero, p), v))
+    if reader is not None:
+        b.output({"softmax": p, "test": test}[reader])
+    return b.build()
+
+
+def test_rows_without_a_key_are_zero_behind_the_guard() -> None:
+    graph = _guarded()
+    data = _inputs(graph)
+    data["m"] = np.random.default_rng(1).uniform(size=(1, 1, S, T)) < 0.5
+    data["m"][:, :, 1] = False
+    out = _same_values(graph, ["nn.attention_bias", "isnan"], data)
+    assert not out[:, :, 1].any() and out[:, :, 0].any()
+
+
+@pytest.mark.parametrize("reader", ["softmax", "test"])
+def test_a_guard_that_others_read_stays(reader: str) -> None:
+    assert RULE not in rewrite(_guarded(reader)).report.counts
+
+
+def _same_values(
+    graph: Graph, kinds: list[str], data: dict[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """The result in double precision, the same before and after; the ops of `kinds` are there."""
+    data = data or _inputs(graph)
+    result = rewrite(graph)
+    found = [op.kind for op in result.graph.ops]
+    assert set(kinds) <= set(found) and "matmul" not in found
+    with np.errstate(invalid="ignore"):
+        want = evaluate(graph, data, dtype="float64")[graph.outputs[0]]
+        got = evaluate(result.graph, data, dtype="float64")[result.graph.outputs[0]]
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+    return got

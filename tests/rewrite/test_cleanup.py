@@ -63,6 +63,21 @@ def test_a_slice_with_a_step_is_not_composed():
     assert kinds(rewritten(b, y).graph).count("strided_slice") == 2
 
 
+def test_one_element_taken_is_a_slice():
+    b, x = _start()
+    y = b.op("take", x, b.constant("i", np.int64(2)), axis=1)
+    result = rewritten(b, y)
+    assert sorted(kinds(result.graph)) == ["reshape", "strided_slice", "tanh"]
+    assert result.graph.tensors[result.graph.outputs[0]].shape == (2, 4)
+
+
+@pytest.mark.parametrize("index", [np.int64(-1), np.int64(3), np.array([0, 1])])
+def test_other_elements_are_taken_as_before(index):
+    b, x = _start()
+    y = b.op("take", x, b.constant("i", index), axis=1, mode="clip")
+    assert "take" in kinds(rewritten(b, y).graph)
+
+
 def test_split_and_concat_of_its_parts_is_nothing():
     b, x = _start()
     parts = b.op("split", x, indices_or_sections=3, axis=1)

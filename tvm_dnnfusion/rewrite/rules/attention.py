@@ -4,8 +4,13 @@
 
 with q, v [B, H, S, D] and k^T [B, H, D, T]. Relax's operator takes [B, S, H, D], so each operand
 and the result get a transposition; those cancel against those that exporters write around heads.
-Multiplication or division by one number and an added mask may each be missing. What is recognised
-becomes one kernel, in which the scores never leave the core's cache.
+Multiplication or division by one number and an added mask may each be missing; a mask of fewer axes
+is one of four. What is recognised becomes one kernel, in which the scores never leave the core's
+cache.
+
+PyTorch exports boolean masks with a guard, where(isnan(p), 0, p) of the softmax p, as rows without
+any key are 0 / 0. Such a row of p is NaN as a whole, and so is the row of the result: the guard is
+put there. (Where `v` itself holds NaN, those become 0 too.)
 """
 
 from __future__ import annotations
@@ -13,7 +18,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tvm_dnnfusion.ecg.graph import Op
+import numpy as np
+
+from tvm_dnnfusion.ecg.graph import Lit, Op
 from tvm_dnnfusion.rewrite.rule import Family, Miss, Rule
 from tvm_dnnfusion.rewrite.site import Site
 
@@ -28,14 +35,16 @@ class _Scores:
 
 
 def _attention(s: Site) -> Mapping[str, str] | Miss | None:
-    weights, values = s.root.inputs[:2]
+    read, values = s.root.inputs[:2]
+    guarded = _without_guard(s, read)
+    weights = guarded or read
     soft = s.work.producer.get(weights)
     if soft is None or soft.kind != "nn.softmax" or soft.barrier is not None:
         return None
     dims = s.work.tensors[weights].dims
     if len(dims) != 4 or int(soft.attr("axis", -1)) % 4 != 3:  # type: ignore[arg-type]
         return Miss("the softmax must be over the last of four axes")
-    if not s.work.single(weights):
+    if not (guarded or s.work.single(weights)):
         return Miss("another op reads the softmax")
     found = _scores(s, soft.inputs[0])
     if isinstance(found, Miss):
@@ -46,18 +55,36 @@ def _attention(s: Site) -> Mapping[str, str] | Miss | None:
         return Miss("batch and heads must be the same in all operands")
     if any(s.work.tensors[t].dtype != "float32" for t in (query, keys, values)):
         return Miss("the operands must be float32")
-    return {s.root.output: _emit(s, found, query, keys, values)}
+    return {s.root.output: _emit(s, found, (query, keys, values), guarded is not None)}
 
 
-def _emit(s: Site, found: _Scores, query: str, keys: str, values: str) -> str:
-    draft = s.draft
+def _without_guard(s: Site, tensor: str) -> str | None:
+    """p of where(isnan(p), 0, p), where nothing else reads the two ops' results."""
+    where = _read_once(s, tensor)
+    if where is None or where.kind != "where" or s.work.splat(where.inputs[1]) != 0:
+        return None
+    test = _read_once(s, where.inputs[0])
+    p = where.inputs[2]
+    tested = test is not None and test.kind == "isnan" and test.inputs[0] == p
+    if not tested or len(s.work.users[p]) != 2 or p in s.work.outputs:
+        return None
+    return p
+
+
+def _emit(s: Site, found: _Scores, operands: tuple[str, str, str], guarded: bool) -> str:
+    draft, (query, keys, values) = s.draft, operands
     q = draft.op("permute_dims", query, axes=(0, 2, 1, 3))
     k = draft.op("permute_dims", keys, axes=(0, 3, 1, 2))
     v = draft.op("permute_dims", values, axes=(0, 2, 1, 3))
     if found.mask is None:
         out = draft.op("nn.attention", q, k, v, scale=found.scale)
     else:
-        out = draft.op("nn.attention_bias", q, k, v, found.mask, scale=found.scale)
+        dims = s.work.tensors[found.mask].dims
+        four = (1,) * (4 - len(dims)) + dims
+        mask = found.mask if four == dims else draft.op("reshape", found.mask, Lit("shape", four))
+        out = draft.op("nn.attention_bias", q, k, v, mask, scale=found.scale)
+    if guarded:
+        out = draft.op("where", draft.op("isnan", out), draft.constant("zero", np.float32(0)), out)
     return draft.op("permute_dims", out, axes=(0, 2, 1, 3))
 
 
@@ -67,11 +94,11 @@ def _scores(s: Site, tensor: str) -> _Scores | Miss:
     op = _read_once(s, tensor)
     if op is not None and op.kind == "add":
         for main, other in (op.inputs, op.inputs[::-1]):
-            if _leads_to_product(s, main) and len(s.work.tensors[other].dims) == 4:
+            if _leads_to_product(s, main) and len(s.work.tensors[other].dims) <= 4:
                 mask, op = other, _read_once(s, main)
                 break
         else:
-            return Miss("the mask must have four axes and be added to the scores")
+            return Miss("the mask must have at most four axes and be added to the scores")
     if op is not None and op.kind in ("multiply", "divide"):
         number = s.work.splat(op.inputs[1])
         if number is None or number == 0:
@@ -105,6 +132,6 @@ RULES = (
         program=_attention,
         kinds=("matmul",),
         always=True,
-        note="Four axes, float32; scale and mask may be missing.",
+        note="Four axes, float32. Scale, mask and PyTorch's guard against NaN may be missing.",
     ),
 )

@@ -95,6 +95,25 @@ def _slice_of_slice(s: Site) -> Result:
     return {s.root.output: out}
 
 
+def _take_of_one(s: Site) -> Result:
+    """take(A, one known index): exporters write x[i] so. A slice can be read where it lies."""
+    source, index = s.root.inputs[:2]
+    at, dims = s.work.constants.get(index), s.work.tensors[source].dims
+    if at is None or at.size != 1 or not dims:
+        return None
+    axis = s.root.attr("axis")
+    if axis is None and len(dims) > 1:
+        return Miss("it takes from the flattened tensor")
+    axis = int(axis or 0) % len(dims)  # type: ignore[arg-type]
+    begin = int(at.reshape(-1)[0])
+    if not 0 <= begin < dims[axis]:
+        return Miss(f"the index {begin} is not one of {dims[axis]}")
+    part = s.draft.op("strided_slice", source, (axis,), (begin,), (begin + 1,), (1,))
+    return {
+        s.root.output: s.draft.op("reshape", part, Lit("shape", s.work.tensors[s.root.output].dims))
+    }
+
+
 def _concat(s: Site) -> Result:
     """concat of one; concat of concats along the same axis."""
     (parts,) = s.root.args
@@ -198,6 +217,16 @@ RULES = (
         "slice(A)",
         program=_slice_of_slice,
         kinds=("strided_slice",),
+        always=True,
+        reassociates=False,
+    ),
+    Rule(
+        "take-of-one",
+        Family.CLEANUP,
+        "take(A, i, axis=x)",
+        "reshape(slice(A, i, i + 1, axis=x))",
+        program=_take_of_one,
+        kinds=("take",),
         always=True,
         reassociates=False,
     ),
