@@ -5,6 +5,8 @@
 | DNNFUSION_THREADS | threads for running and measuring; wins over TVM_NUM_THREADS            |
 | TVM_NUM_THREADS   | TVM's own setting, honoured where DNNFUSION_THREADS is absent           |
 | DNNFUSION_CACHE   | folder of the profile database; default: the user's cache folder        |
+| DNNFUSION_VIRTUAL | folder of the virtual phone; default: "virtual" in the user's cache folder  |
+| DNNFUSION_MIRROR  | Debian mirror that the virtual phone comes from                         |
 | DNNFUSION_DEBUG   | 0 quiet, 1 steps, 2 decisions, 3 also the IR after each step            |
 | DNNFUSION_OPENCL_LIB | path of the OpenCL library, or "pocl" for pip's; default: the system's |
 
@@ -18,6 +20,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+
+MIRROR = "https://deb.debian.org/debian"
 
 
 class SettingsError(ValueError):
@@ -44,6 +49,8 @@ class Settings:
     threads_source: str | None
     cache: Path
     debug: Debug
+    virtual: Path
+    mirror: str
 
 
 def read(environ: Mapping[str, str] | None = None) -> Settings:
@@ -56,7 +63,14 @@ def read(environ: Mapping[str, str] | None = None) -> Settings:
     """
     env = os.environ if environ is None else environ
     threads, source = _threads(env)
-    return Settings(threads=threads, threads_source=source, cache=_cache(env), debug=_debug(env))
+    return Settings(
+        threads=threads,
+        threads_source=source,
+        cache=_cache(env),
+        debug=_debug(env),
+        virtual=_folder(env, "DNNFUSION_VIRTUAL") or _user_cache(env) / "virtual",
+        mirror=env.get("DNNFUSION_MIRROR", "").strip().rstrip("/") or MIRROR,
+    )
 
 
 def export_threads(count: int) -> None:
@@ -86,11 +100,16 @@ def _threads(env: Mapping[str, str]) -> tuple[int | None, str | None]:
 
 
 def _cache(env: Mapping[str, str]) -> Path:
-    text = env.get("DNNFUSION_CACHE", "").strip()
-    if text:
-        return Path(text).expanduser()
-    base = env.get("XDG_CACHE_HOME", "").strip()
-    return (Path(base) if base else Path.home() / ".cache") / "tvm-dnnfusion"
+    return _folder(env, "DNNFUSION_CACHE") or _user_cache(env)
+
+
+def _folder(env: Mapping[str, str], name: str) -> Path | None:
+    text = env.get(name, "").strip()
+    return Path(text).expanduser() if text else None
+
+
+def _user_cache(env: Mapping[str, str]) -> Path:
+    return (_folder(env, "XDG_CACHE_HOME") or Path.home() / ".cache") / "tvm-dnnfusion"
 
 
 def _debug(env: Mapping[str, str]) -> Debug:
