@@ -28,7 +28,9 @@ demo: $(VENV)/run.stamp
 	$(BIN)/dnnfusion bench $(BUILD)/demo/$(DEMO_MODEL) --top 10
 	@echo "The report: $(BUILD)/demo/$(DEMO_MODEL)/report.html"
 
+# Tests on ARM need the virtual phone; without network they are skipped, and say so.
 test: $(VENV)/dev.stamp
+	-$(BIN)/dnnfusion devices virtual install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
 
 lint: $(VENV)/dev.stamp

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.phone import arm_session, phone  # noqa: F401  # fixtures of all tests
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Options that tests ask `request.config` for."""

@@ -5,7 +5,7 @@
 | DNNFUSION_THREADS | threads for running and measuring; wins over TVM_NUM_THREADS            |
 | TVM_NUM_THREADS   | TVM's own setting, honoured where DNNFUSION_THREADS is absent           |
 | DNNFUSION_CACHE   | folder of the profile database; default: the user's cache folder        |
-| DNNFUSION_VIRTUAL | folder of the virtual phone; default: "virtual" in the user's cache folder  |
+| DNNFUSION_VIRTUAL | folder of the virtual phone; default: "virtual" in the user's cache     |
 | DNNFUSION_MIRROR  | Debian mirror that the virtual phone comes from                         |
 | DNNFUSION_DEBUG   | 0 quiet, 1 steps, 2 decisions, 3 also the IR after each step            |
 | DNNFUSION_OPENCL_LIB | path of the OpenCL library, or "pocl" for pip's; default: the system's |
@@ -20,7 +20,6 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
 
 MIRROR = "https://deb.debian.org/debian"
 

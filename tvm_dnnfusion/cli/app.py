@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "Compare outputs with the unfused module and with ONNX Runtime.",
     "run": "Run a model or an optimised library once.",
     "bench": "Measure latency: median, p90, and per kernel.",
+    "devices": "Devices to compile for and to run on; the virtual phone.",
     "gnn": "Train and check the graph network of the planner get.",
     "db": "The profile database: status, export, merge.",
     "doctor": "Check this installation and say how to mend it.",

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tvm_dnnfusion.devices.sessions.errors import CallError, LostError
-from tvm_dnnfusion.devices.sessions.records import TIMING, KernelCall, Timing, TimingOptions
+from tvm_dnnfusion.devices.sessions.records import (
+    TIMING,
+    KernelCall,
+    KernelCount,
+    Timing,
+    TimingOptions,
+)
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.devices.sessions.session import Session
@@ -146,3 +152,21 @@ class Program:
             "profile", self._number, entry, list(inputs), runs, limit_s=limit_s
         )
         return tuple(tuple((str(n), ns / 1e3) for n, ns in json.loads(text)) for text in texts)
+
+    def counts(
+        self, inputs: Sequence[Array], *, entry: str = "main", limit_s: float | None = None
+    ) -> tuple[KernelCount, ...]:
+        """Kernels of one run in order, with the instructions of this library that each executed.
+
+        Exact: the same on each run and on each emulated CPU model. What kernels call elsewhere
+        (`expf` of the C library) is not in it. Raises CallError where the device counts none.
+        """
+        self.ready()
+        text = self.session.call("counts", self._number, entry, list(inputs), limit_s=limit_s)
+        if not text:
+            raise CallError(
+                f"{self.session.address} counts no instructions; a virtual phone does: "
+                "`dnnfusion devices virtual up --count`"
+            )
+        rows = [(str(name), counts) for name, counts in json.loads(text)]
+        return tuple((name, counts) for name, counts in rows if counts["all"])

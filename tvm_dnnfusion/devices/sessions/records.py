@@ -132,3 +132,7 @@ TIMING = TimingOptions()
 
 KernelCall = tuple[str, float]
 """Name of a kernel and the microseconds of one call, without calls inside it."""
+
+KernelCount = tuple[str, Mapping[str, int]]
+"""Name of a kernel and its executed instructions by class: "all", of which "branch", "load_store",
+"vector_load_store", "vector" and "other"; "multiply_add" are those of "vector" that do both."""

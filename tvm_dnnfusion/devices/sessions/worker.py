@@ -149,6 +149,31 @@ class Worker:
         self._again(number)
         return out
 
+    def counts(self, number: int, entry: str, inputs: Sequence[Array]) -> str:
+        """Executed instructions of one run as JSON rows, "" where the device counts none.
+
+        One thread runs meanwhile: the counters of several would lose steps.
+        """
+        code, name, plain, kind = self._programs[number]
+        if self._ask("dnnfusion.counters", "{}", "") == "{}":
+            return ""
+        threads = int(self._remote.get_function("runtime.NumThreads")())
+        self.threads(1, 1)
+        try:
+            if plain:
+                count = self._remote.get_function("dnnfusion.count_call")
+                found = count(name, code, entry, 1, *self._tensors(inputs, kind))
+                return f'[["{entry}", {found}]]'
+            code.set_input(entry, *self._tensors(inputs, kind))
+            code.invoke_stateful(entry)
+            self._remote.get_function("dnnfusion.count_of")(name)
+            code.set_instrument("dnnfusion.count_instrument")
+            code.invoke_stateful(entry)
+            return str(self._remote.get_function("dnnfusion.count_rows")())
+        finally:
+            self.threads(0, threads)
+            self._again(number)
+
     def _again(self, number: int) -> None:
         """Make a program's virtual machine anew."""
         _, name, plain, kind = self._programs[number]

@@ -4,13 +4,16 @@ It imports nothing of the package, which is not installed there. The emulator's 
 answers a system call with the counts of all code, or of one loaded library's: the latter are exact,
 the same on each run and on each CPU model.
 
-| function                   | arguments                  | returns, as JSON                        |
-|----------------------------|----------------------------|-----------------------------------------|
-| dnnfusion.counters         | library ("" for all code)  | {class: instructions so far}, {} without the plug-in |
-| dnnfusion.count_call       | library, module, function, runs, arguments... | {class: instructions of all runs} |
-| dnnfusion.count_instrument | (a virtual machine's)      | counts each call of a kernel            |
-| dnnfusion.count_of         | library                    | "": which the instrument looks at       |
-| dnnfusion.count_rows       |                            | [[kernel, {class: instructions}], ...]  |
+| function                   | arguments                        | answers, as JSON             |
+|----------------------------|----------------------------------|------------------------------|
+| dnnfusion.counters         | library ("" for all code)        | {class: instructions so far} |
+| dnnfusion.count_call       | library, module, function, runs, | {class: instructions of all  |
+|                            | the function's arguments         | runs}                        |
+| dnnfusion.count_of         | library to look at               | ""                           |
+| dnnfusion.count_instrument | what the virtual machine gives   | counts each call of a kernel |
+| dnnfusion.count_rows       |                                  | [[kernel, {class: ...}], ...]|
+
+Without the plug-in the first answers {}.
 """
 
 from __future__ import annotations

@@ -1,0 +1,149 @@
+"""The virtual phone itself: started, stopped, survived, counted on."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.phone import needs_counts
+from tests.runtime.models import fused, results
+from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.devices.sessions import CallError, Program, Session
+from tvm_dnnfusion.devices.sessions.errors import UnreachableError
+from tvm_dnnfusion.devices.virtual import process
+from tvm_dnnfusion.devices.virtual.errors import VirtualError
+from tvm_dnnfusion.runtime.link import find_linker
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tvm
+
+    path = tmp_path_factory.mktemp("arm") / "net.so"
+    target = registry.target_dict(registry.get("cortex-a53"))
+    tvm.compile(fused(), target=tvm.target.Target(target)).export_library(
+        str(path), fcompile=find_linker("aarch64-linux-gnu")
+    )
+    return path
+
+
+@pytest.fixture
+def arrays() -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 1, shape).astype("float32") for shape in ((4, 8), (8, 16))]
+
+
+@pytest.fixture
+def program(arm_session: Session, library: Path) -> Program:
+    return arm_session.load(library)
+
+
+def test_it_is_an_arm_machine(arm_session: Session) -> None:
+    assert arm_session.info.machine == "aarch64" and arm_session.info.ours
+
+
+def test_a_model_computes_there_what_it_computes_here(
+    program: Program, arrays: list[np.ndarray]
+) -> None:
+    expected = list(results({"in.x": arrays[0], "in/w": arrays[1]}).values())
+    for got, want in zip(program.run(arrays), expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@needs_counts
+def test_instructions_are_counted_exactly(program: Program, arrays: list[np.ndarray]) -> None:
+    first, second = program.counts(arrays), program.counts(arrays)
+    assert first == second
+    total = sum(counts["multiply_add"] for _, counts in first)
+    assert total > 0
+    for _, counts in first:
+        parts = ("branch", "load_store", "vector_load_store", "vector", "other")
+        assert sum(counts[part] for part in parts) == counts["all"]
+        assert counts["multiply_add"] <= counts["vector"]
+
+
+@needs_counts
+def test_counts_do_not_depend_on_the_cpu_model(
+    program: Program, arrays: list[np.ndarray], library: Path
+) -> None:
+    name = f"other-{os.getpid()}"
+    other = process.up(process.Wish(name, cpu="cortex-a53", counts=True))
+    try:
+        with Session(f"rpc://{other.host}:{other.port}") as there:
+            assert there.load(library).counts(arrays) == program.counts(arrays)
+    finally:
+        assert process.down(name)
+    assert process.running(name) is None
+
+
+def test_without_the_counter_the_way_to_it_is_named(
+    library: Path, arrays: list[np.ndarray]
+) -> None:
+    with Session("local") as here:
+        program = here.load(_native(library))
+        with pytest.raises(CallError, match="devices virtual up --count"):
+            program.counts(arrays)
+
+
+def test_up_takes_a_phone_that_runs_and_refuses_another(phone: process.Phone) -> None:
+    wish = process.Wish(phone.name)
+    assert process.up(wish) == phone
+    with pytest.raises(VirtualError, match=r"runs already.*CPU max.*down --name"):
+        process.up(replace(wish, cpu="cortex-a53"))
+    assert phone in process.all_running()
+    assert "ready" in process.log_tail(phone.name)
+
+
+def test_a_process_with_the_number_of_an_old_phone_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNNFUSION_VIRTUAL", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    mine = process.Phone("phone", "127.0.0.1", 1, os.getpid(), 1, "max", False)
+    (tmp_path / "run" / "phone.json").write_text(json.dumps(asdict(mine)))
+    assert process.running() is None
+    assert process.down() is False
+    with pytest.raises(UnreachableError, match="devices virtual up"):
+        Session("virtual").open()
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        (process.Wish("../x"), "cannot be named"),
+        (process.Wish(cpu="z80"), "cortex-a76"),
+        (process.Wish(tracker="h:1"), "needs a key"),
+    ],
+)
+def test_senseless_wishes(wish: process.Wish, words: str) -> None:
+    with pytest.raises(VirtualError, match=words):
+        process.up(wish)
+
+
+def test_a_killed_session_ends_alone(
+    phone: process.Phone, library: Path, arrays: list[np.ndarray]
+) -> None:
+    with Session(f"rpc://{phone.host}:{phone.port}") as opened:
+        opened.load(library).run(arrays)
+        os.kill(int(opened.info.session.rpartition("/")[2]), signal.SIGKILL)
+    with Session(f"rpc://{phone.host}:{phone.port}") as again:
+        assert len(again.load(library).run(arrays)) > 0
+    assert process.running(phone.name) == phone
+
+
+def _native(library: Path) -> Path:
+    """The same model for this machine."""
+    import tvm
+
+    path = library.with_name("here.so")
+    target = registry.target_dict(registry.host())
+    tvm.compile(fused(), target=tvm.target.Target(target)).export_library(
+        str(path), fcompile=find_linker()
+    )
+    return path

@@ -1,0 +1,43 @@
+"""The virtual phone for tests: the fixtures `phone` and `arm_session`.
+
+One phone serves a process of the test run. Where it is not installed the tests that need it are
+skipped: `dnnfusion devices virtual install` downloads it, and `make test` calls that first.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+from tvm_dnnfusion.devices.sessions import Session
+from tvm_dnnfusion.devices.virtual import install, process
+
+COUNTS = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+
+
+def require_phone() -> None:
+    """Skip the test where there is no virtual phone."""
+    if install.installed() is None:
+        pytest.skip("the virtual phone is not installed: dnnfusion devices virtual install")
+
+
+@pytest.fixture(scope="session")
+def phone() -> Iterator[process.Phone]:
+    """A phone of this test run's own; it counts instructions where a compiler is there."""
+    require_phone()
+    name = f"test-{os.getpid()}"
+    yield process.up(process.Wish(name, counts=COUNTS))
+    process.down(name)
+
+
+@pytest.fixture(scope="session")
+def arm_session(phone: process.Phone) -> Iterator[Session]:
+    """A session with that phone; opening one loads TVM in a process, which takes seconds."""
+    with Session(f"rpc://{phone.host}:{phone.port}") as opened:
+        yield opened
+
+
+needs_counts = pytest.mark.skipif(not COUNTS, reason="counting instructions needs a C compiler")
