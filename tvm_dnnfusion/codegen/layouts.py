@@ -21,7 +21,7 @@ from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.planners.places import home
 from tvm_dnnfusion.planners.plan import Place
 
-_HEAVY = frozenset(convolution.KINDS) | frozenset(pooling.KINDS)
+HEAVY = frozenset(convolution.KINDS) | frozenset(pooling.KINDS)
 _ROWS = frozenset(matmul.KINDS) | frozenset(attention.KINDS) | frozenset(reductions.KINDS)
 
 
@@ -44,7 +44,7 @@ def assign_layouts(
     rows = _read_by_rows(blocks, graph)
     sharing = _sharing(places)
     for ops in blocks:
-        if not any(op.kind in _HEAVY for op in ops) and not _mostly_blocked(ops, graph, out):
+        if not any(op.kind in HEAVY for op in ops) and not _mostly_blocked(ops, graph, out):
             continue
         for t in escaping(ops, graph):
             together = sharing.get(home(t, graph, places).buffer, (t,))
@@ -80,7 +80,7 @@ def _read_by_rows(blocks: tuple[tuple[Op, ...], ...], graph: Graph) -> frozenset
     """Tensors that a block dominated by a product or a row reduction over channels reads."""
     found: list[str] = []
     for ops in blocks:
-        heavy = [op for op in ops if op.kind in _HEAVY]
+        heavy = [op for op in ops if op.kind in HEAVY]
         rows = [op for op in ops if op.kind in _ROWS and not _keeps_channels(op, graph)]
         if rows and not heavy:
             found.extend(t for op in ops for t in op.inputs)

@@ -21,7 +21,7 @@ from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import OFFERED, SPARE_REGISTERS, vectors_of
 from tvm_dnnfusion.codegen.winograd import Tiling
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
-from tvm_dnnfusion.cost.analytic import DEFAULT_BANDWIDTH_GBS, DEFAULT_GHZ
+from tvm_dnnfusion.cost.analytic import DEFAULT_GHZ
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 MAX_TILE = max(SIZES)
@@ -48,9 +48,12 @@ _L3_BYTES_PER_CYCLE = 8.0
 _MAX_ROWS = 8
 """Rows of a register tile; longer ones of two vectors spill (as in `tiles.tile_of`)."""
 
-_STREAMED = 0.45
-"""Part of the time that weights take from memory, at the assumed bandwidth, that products do not
-hide: 151 MB took 3 ms longer on a machine that reads 30 GB/s and is assumed to read 15."""
+_STREAMED = 0.6
+"""Part of the time that weights take from memory that products do not hide: 151 MB took 3 ms longer
+on a machine that reads 30 GB/s."""
+
+_DEFAULT_GBS = 20.0
+"""Bandwidth assumed where a spec gives none; between one core and two of the machine above."""
 
 _SHARE_OF_L2 = 0.6
 """Part of L2 that a group's data may fill: weights and products pass through the rest."""
@@ -204,7 +207,7 @@ def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
     into, out = _TRANSFORM[t.m]
     transforms = t.tiles * (t.slices * t.channel_blocks * into + t.depth * t.out_blocks * out)
     ghz = device.peak_gflops / (2 * t.lanes * device.cores) or DEFAULT_GHZ
-    memory = (device.bandwidth_gbs or DEFAULT_BANDWIDTH_GBS) / ghz  # bytes per cycle, all cores
+    memory = (device.bandwidth_gbs or _DEFAULT_GBS) / ghz  # bytes per cycle, all cores
     weights = 4.0 * t.points * t.taps * channels * t.out_blocks * t.lanes
     data = 4.0 * t.points * t.group * channels * t.slices
     traffic = weights * (t.groups - 1) / device.cores / _L3_BYTES_PER_CYCLE

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
-from tvm_dnnfusion.devices import arm, cpu, gpus, llvm, phones
+from tvm_dnnfusion.devices import arm, cpu, figures, gpus, llvm, phones
 from tvm_dnnfusion.devices.spec import DeviceSpec, entries
 from tvm_dnnfusion.devices.threads import default_count
 
@@ -73,7 +73,8 @@ def host() -> DeviceSpec:
     """The machine at hand, with as many cores as the library uses threads on it.
 
     Its name says what it is ("znver4-amd-epyc"), so that measurements of two machines are kept
-    apart when profile databases are merged.
+    apart when profile databases are merged. Peak and bandwidth are measured or estimated figures:
+    see `devices/figures.py`.
     """
     info, sizes = cpu.cpu_info(), cpu.caches()
     mcpu = llvm.host_mcpu(info.arch, info.flags)
@@ -83,8 +84,11 @@ def host() -> DeviceSpec:
     target: dict[str, object] = {"kind": "llvm", "num-cores": cores}
     if mcpu:
         target["mcpu"] = mcpu
+    name = _slug(f"{mcpu or info.arch} {info.model.replace('unknown', '')}")
+    ghz = figures.clock_ghz(cpu.max_ghz(), mcpu, "hypervisor" in info.flags)
+    found = figures.load(name, cores) or figures.estimated(cores, ghz, FLOPS_PER_CYCLE[bits])
     return DeviceSpec(
-        name=_slug(f"{mcpu or info.arch} {info.model.replace('unknown', '')}"),
+        name=name,
         kind="cpu",
         vector_bits=bits,
         vector_registers=registers,
@@ -92,7 +96,8 @@ def host() -> DeviceSpec:
         l1_bytes=sizes.l1_bytes,
         l2_bytes=sizes.l2_bytes,
         l3_bytes=sizes.l3_bytes,
-        peak_gflops=round(cores * cpu.max_ghz() * FLOPS_PER_CYCLE[bits], 1),
+        peak_gflops=found.peak_gflops,
+        bandwidth_gbs=found.bandwidth_gbs,
         target=entries(target),
         features=_arm_features(info.arch, features),
     )

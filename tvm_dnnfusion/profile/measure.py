@@ -83,6 +83,39 @@ def spread(times: list[float]) -> float:
     return float((high - low) / middle) if middle > 0 else 0.0
 
 
+class Built:
+    """A kernel built for this machine. Arguments are made when it is measured: random, indices 0.
+
+    Raises MeasureError for symbolic shapes and for parameters that are not buffers.
+    """
+
+    def __init__(self, func: Any, target: Mapping[str, object], seed: int = 0) -> None:
+        import tvm
+
+        self._kinds, self._seed = _parameters(func), seed
+        built = tvm.compile(func.with_attr("global_symbol", _SYMBOL), target=_target(target))
+        self._library = built.jit()
+
+    def measure(self, threads: int | None = None, limits: Limits = Limits()) -> Measurement:
+        """Latency with so many threads (None: as `devices.threads` chooses)."""
+        import tvm
+
+        rng = np.random.default_rng(self._seed)
+        arguments = [
+            tvm.runtime.tensor(random_array(shape, dtype, rng, int_high=1), tvm.cpu())
+            for shape, dtype in self._kinds
+        ]
+
+        def run(calls: int) -> float:
+            timer = self._library.time_evaluator(_SYMBOL, tvm.cpu(), number=calls, repeat=1)
+            return float(timer(*arguments).results[0]) * 1e6
+
+        def body(_: ThreadReport) -> Measurement:
+            return sample(run, limits)
+
+        return call_with(threads, body)
+
+
 def measure_primfunc(
     func: Any,
     target: Mapping[str, object],
@@ -95,23 +128,7 @@ def measure_primfunc(
 
     Raises MeasureError for symbolic shapes and for parameters that are not buffers.
     """
-    import tvm
-
-    arrays = _random_arguments(func, seed)
-    built = tvm.compile(func.with_attr("global_symbol", _SYMBOL), target=_target(target))
-    library = built.jit()
-
-    def body(_: ThreadReport) -> Measurement:
-        device = tvm.cpu()
-        arguments = [tvm.runtime.tensor(a, device) for a in arrays]
-
-        def run(calls: int) -> float:
-            timer = library.time_evaluator(_SYMBOL, device, number=calls, repeat=1)
-            return float(timer(*arguments).results[0]) * 1e6
-
-        return sample(run, limits)
-
-    return call_with(threads, body)
+    return Built(func, target, seed).measure(threads, limits)
 
 
 def _target(target: Mapping[str, object]) -> Any:
@@ -120,15 +137,14 @@ def _target(target: Mapping[str, object]) -> Any:
     return target if isinstance(target, Target) else Target(dict(target))
 
 
-def _random_arguments(func: Any, seed: int) -> list[Any]:
-    """Random tensors for the parameters of a function, integers all 0."""
-    rng = np.random.default_rng(seed)
-    out: list[Any] = []
+def _parameters(func: Any) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each parameter of a function."""
+    out: list[tuple[tuple[int, ...], str]] = []
     for param in func.params:
         shape = static_shape(param.ty)
         if shape is None:
             raise MeasureError(f"parameter {param.name} has no static shape: {param.ty}")
-        out.append(random_array(shape, str(param.ty.dtype), rng, int_high=1))
+        out.append((shape, str(param.ty.dtype)))
     return out
 
 
