@@ -10,6 +10,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.registry import target_dict
@@ -153,8 +154,9 @@ def compile(
     report = configure(threads)
     say("import")
     original = load(model, shapes, params=params)
-    measurer = block_measurer(chosen, report.count) if measure else None
-    cost = cost_for(profile, chosen, measurer)
+    variants = Variants(chosen, winograd, winograd_memory)
+    measurer = block_measurer(chosen, report.count, variants) if measure else None
+    cost = cost_for(profile, chosen, measurer, threads=threads, variants=variants)
     rewriting = rewrite_options(rewrite)
     given = load_plan(plan)
     options = Options(planner, rewriting, chosen, cost, given, "main", winograd, winograd_memory)

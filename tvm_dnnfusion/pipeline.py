@@ -15,11 +15,12 @@ import tvm
 from tvm import relax
 
 from tvm_dnnfusion.codegen.lower import Lowered, lower
+from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, check_growth
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
-from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.database import DatabaseCost, Measure
+from tvm_dnnfusion.cost.learned import learned_cost, with_threads
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.registry import get, host, spec_for_target, target_dict
 from tvm_dnnfusion.devices.registry import names as device_names
@@ -119,15 +120,29 @@ def device_for(target: Any = None, device: DeviceSpec | str | None = None) -> De
 
 
 def cost_for(
-    profile: ProfileDB | str | Path | None, device: DeviceSpec, measure: Measure | None = None
+    profile: ProfileDB | str | Path | None,
+    device: DeviceSpec,
+    measure: Measure | None = None,
+    *,
+    threads: int | None = None,
+    variants: Variants | None = None,
 ) -> Cost:
-    """Analytic estimates, behind the measurements of a profile database where one is given."""
-    estimate = AnalyticCost(device)
+    """What answers for the yellow cells: database, latency model, measurement, in this order.
+
+    The analytic estimate stands in for the model where none fits the device; the database is asked
+    where one is given, or measuring fills it. `variants` are the user's limits on Winograd's tiles:
+    latencies under them have keys of their own.
+    """
+    estimate = learned_cost(device if threads is None else with_threads(device, threads))
     if profile is None and measure is None:
         return estimate
     if not isinstance(profile, ProfileDB):
         profile = ProfileDB(Path(profile) if profile is not None else read().cache / FILE_NAME)
-    return DatabaseCost(profile, device, estimate, measure, schedule_version=str(VERSION))
+    tag = variants.tag if variants is not None else None
+    return DatabaseCost(
+        profile, device, estimate, measure,
+        schedule_version=str(VERSION), threads=threads, tag=tag,
+    )  # fmt: skip
 
 
 def target_fields(target: Any) -> dict[str, object]:

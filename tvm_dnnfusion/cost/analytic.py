@@ -11,6 +11,7 @@ table 3 is yellow and nothing was measured. Cost: linear in the ops.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from tvm_dnnfusion.cost.protocol import Estimate
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -50,7 +51,7 @@ STAGED_SLOWDOWN = 1.1
 """What a kernel loses when a heavy op runs as an inner stage of it, with the loop order and the
 parallel split of the rest. Own estimate, not measured."""
 
-_TRANSCENDENTAL = frozenset(
+TRANSCENDENTAL = frozenset(
     "exp log power erf sigmoid tanh sin cos tan sinh cosh asin acos atan asinh acosh atanh atan2"
     " log_add_exp nn.gelu nn.gelu_tanh nn.silu nn.selu nn.softplus nn.softmax"
     " nn.log_softmax".split()
@@ -59,6 +60,31 @@ _VIEWS = frozenset("reshape flatten squeeze expand_dims nn.batch_flatten".split(
 """Alone, these are views of their operand (Relax's RewriteDataflowReshape): no kernel runs."""
 
 _ANCHORS = ("nn.conv", "matmul", "einsum", "nn.attention")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """One estimate in its parts, in microseconds; `again` is how often the op that is computed most
+    often is, `stages` counts values that are computed in full before the rest."""
+
+    work_us: float = 0.0
+    traffic_bytes: float = 0.0
+    moved_us: float = 0.0
+    launch_us: float = 0.0
+    stage_us: float = 0.0
+    stages: int = 0
+    again: float = 1.0
+
+    @property
+    def us(self) -> float:
+        """The roofline with what staging costs."""
+        slow = STAGED_SLOWDOWN if self.stages else 1.0
+        return max(self.work_us, self.moved_us) * slow + self.launch_us + self.stage_us
+
+
+def is_view(ops: Sequence[Op]) -> bool:
+    """Whether the ops only give a tensor another shape: no kernel runs."""
+    return all(op.kind in _VIEWS for op in ops)
 
 
 class AnalyticCost:
@@ -73,18 +99,31 @@ class AnalyticCost:
 
     def latency_us(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
         """Estimate for `ops` as one kernel. A barrier costs its launch alone, a view nothing."""
-        if all(op.kind in _VIEWS for op in ops):
-            return Estimate(0.0, "analytic")
+        found = self.parts(ops, graph)
+        return Estimate(0.0 if found is None else found.us, "analytic")
+
+    def parts(self, ops: tuple[Op, ...], graph: Graph) -> Parts | None:
+        """What the estimate is made of; None for views alone, which take no kernel."""
+        if is_view(ops):
+            return None
         live = tuple(op for op in ops if barrier_of(op, graph) is None)
         if not live:
-            return Estimate(LAUNCH_US * len(ops), "analytic")
+            return Parts(launch_us=LAUNCH_US * len(ops))
         kernel = _Kernel(live, graph)
-        work = sum(kernel.times(op) * self._work_us(op, graph) for op in live)
-        moved = kernel.traffic() / self._bandwidth(kernel.traffic())
+        times = [kernel.times(op) for op in live]
+        traffic = kernel.traffic()
         staged = kernel.staged()
-        stage_us = sum(LAUNCH_US + 2 * graph.tensors[t].nbytes / self._bandwidth(0) for t in staged)
-        slow = STAGED_SLOWDOWN if staged else 1.0
-        return Estimate(max(work, moved) * slow + LAUNCH_US + stage_us, "analytic")
+        return Parts(
+            work_us=sum(n * self._work_us(op, graph) for n, op in zip(times, live)),
+            traffic_bytes=traffic,
+            moved_us=traffic / self._bandwidth(traffic),
+            launch_us=LAUNCH_US,
+            stage_us=sum(
+                LAUNCH_US + 2 * graph.tensors[t].nbytes / self._bandwidth(0) for t in staged
+            ),
+            stages=len(staged),
+            again=max(times),
+        )
 
     def _bandwidth(self, nbytes: float) -> float:
         """Bytes per microsecond: from the caches where the kernel's data fits in them."""
@@ -93,7 +132,7 @@ class AnalyticCost:
 
     def _work_us(self, op: Op, graph: Graph) -> float:
         work = float(flops(op, graph))
-        if op.kind in _TRANSCENDENTAL:
+        if op.kind in TRANSCENDENTAL:
             work += TRANSCENDENTAL_FLOPS * graph.tensors[op.outputs[0]].elements
         share = 1.0 if op.kind.startswith(_ANCHORS) else POINTWISE_SHARE
         return work / (self._flops_per_us * share)

@@ -1,7 +1,8 @@
-"""Cost from measurements: the profile database, then a measurement, then another cost.
+"""Cost from measurements: the profile database, then a latency model, then a measurement.
 
 The order is the paper's (DNNFusion, PLDI'21, section 4.3): what was measured once is not measured
-again, for this model or another.
+again, for this model or another. A model that states its uncertainty answers in place of a
+measurement; where it leaves a decision open, `settle` measures.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from tvm_dnnfusion import __version__
+from tvm_dnnfusion.cost.analytic import is_view
 from tvm_dnnfusion.cost.protocol import Cost, Estimate
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -36,7 +38,7 @@ class DatabaseCost:
     device : DeviceSpec
         The device that they belong to; part of the key.
     fallback : Cost
-        Asked where nothing was measured.
+        Asked where nothing was measured: a latency model, or the analytic estimate.
     measure : callable or None
         Measures a group of ops. None: the database is only read. Where it fails the fallback is
         asked, with a warning, and the same group is not measured again by this object.
@@ -44,6 +46,9 @@ class DatabaseCost:
         Version of the schedules that the latencies belong to; part of the key.
     threads : int or None
         Threads that they belong to; None for the device's cores.
+    tag : callable or None
+        What is added to the schedules' version for a group of ops, where a limit of the user's
+        makes another kernel of it (`codegen/variants.py`).
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class DatabaseCost:
         *,
         schedule_version: str,
         threads: int | None = None,
+        tag: Callable[[tuple[Op, ...], Graph], str] | None = None,
     ) -> None:
         self.db = db
         self.device = device
@@ -62,27 +68,53 @@ class DatabaseCost:
         self.measure = measure
         self.schedule_version = schedule_version
         self.threads = device.cores if threads is None else threads
+        self.tag = tag
         self._known: dict[str, Estimate] = {}
+        self._failed: set[str] = set()
         self._lost = False
 
     def latency_us(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
-        """Estimate for `ops` as one kernel; `source` says which of the three it is from."""
-        block = canonical_block(ops, graph)
-        key = entry_key(block, self.device.name, self.threads, self.schedule_version)
+        """Estimate for `ops` as one kernel; `source` says where it is from.
+
+        Measures only where the fallback states no uncertainty.
+        """
+        return self._answer(ops, graph, lambda e: e.uncertainty > 0)
+
+    def settle(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
+        """As `latency_us`, but measured wherever that is possible."""
+        return self._answer(ops, graph, lambda e: e.source in ("database", "measured"))
+
+    def _answer(
+        self, ops: tuple[Op, ...], graph: Graph, enough: Callable[[Estimate], bool]
+    ) -> Estimate:
+        if is_view(ops):
+            return self.fallback.latency_us(ops, graph)
+        block, schedule = canonical_block(ops, graph), self._schedule(ops, graph)
+        key = entry_key(block, self.device.name, self.threads, schedule)
         if key not in self._known:
-            self._known[key] = self._find(key, block, ops, graph)
+            self._known[key] = self._looked_up(key, ops, graph)
+        known = self._known[key]
+        if enough(known) or known.source == "database" or self.measure is None:
+            return known
+        if key in self._failed or known.source == "measured":
+            return known
+        found = self._measured(ops, graph)
+        if found is None:
+            self._failed.add(key)
+            return known
+        entry = self._entry(key, block, schedule, found)
+        self._with_database(lambda db: db.put(entry))
+        self._known[key] = Estimate(found.median_us, "measured")
         return self._known[key]
 
-    def _find(self, key: str, block: str, ops: tuple[Op, ...], graph: Graph) -> Estimate:
+    def _schedule(self, ops: tuple[Op, ...], graph: Graph) -> str:
+        return self.schedule_version + (self.tag(ops, graph) if self.tag is not None else "")
+
+    def _looked_up(self, key: str, ops: tuple[Op, ...], graph: Graph) -> Estimate:
         row = self._with_database(lambda db: db.get(key))
         if row is not None:
             return Estimate(row.latency_us, "database")
-        found = self._measured(ops, graph)
-        if found is None:
-            return self.fallback.latency_us(ops, graph)
-        entry = self._entry(key, block, found)
-        self._with_database(lambda db: db.put(entry))
-        return Estimate(found.median_us, "measured")
+        return self.fallback.latency_us(ops, graph)
 
     def _with_database(self, action: Callable[[ProfileDB], T]) -> T | None:
         """Use the database; one that fails (a full disk) is done without, with one warning."""
@@ -105,13 +137,13 @@ class DatabaseCost:
             log.warning("measuring %s failed (%s); an estimate is used", names, error)
             return None
 
-    def _entry(self, key: str, block: str, found: Measurement) -> Entry:
+    def _entry(self, key: str, block: str, schedule: str, found: Measurement) -> Entry:
         return Entry(
             key=key,
             block=block,
             device=self.device.name,
             threads=self.threads,
-            schedule=self.schedule_version,
+            schedule=schedule,
             latency_us=found.median_us,
             spread=found.spread,
             samples=found.samples,

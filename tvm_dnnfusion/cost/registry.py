@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tvm_dnnfusion.cost.analytic import AnalyticCost
+from tvm_dnnfusion.cost.learned import learned_cost
 from tvm_dnnfusion.cost.protocol import Cost
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.named import known_as
@@ -39,6 +40,11 @@ def get_cost(name: str, device: DeviceSpec) -> Cost:
 def cost_names() -> tuple[str, ...]:
     """Registered names, sorted."""
     return tuple(sorted(_COSTS))
+
+
+@register_cost("learned")
+def _learned(device: DeviceSpec) -> Cost:
+    return learned_cost(device)
 
 
 @register_cost("analytic")

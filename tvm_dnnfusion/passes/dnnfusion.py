@@ -12,6 +12,7 @@ from typing import Any
 
 import tvm
 
+from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -69,11 +70,12 @@ class DNNFusionPass:
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Fuse the function."""
         device = device_for(device=self.device)
+        variants = Variants(device, self.winograd, self.winograd_memory)
         options = Options(
             self.planner,
             self.rewriting,
             device,
-            cost_for(self.profile, device),
+            cost_for(self.profile, device, variants=variants),
             self.given,
             self.function,
             self.winograd,

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tvm_dnnfusion.cost.analytic import AnalyticCost
-from tvm_dnnfusion.cost.protocol import Cost
+from tvm_dnnfusion.cost.protocol import Cost, compare
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.info import ECG
@@ -36,7 +36,7 @@ from tvm_dnnfusion.planners.contraction import Contraction
 from tvm_dnnfusion.planners.epilogue import heavy_before, parts_read_in_place
 from tvm_dnnfusion.planners.facts import Facts
 from tvm_dnnfusion.planners.ledger import Draft, Ledger, assemble
-from tvm_dnnfusion.planners.legality import Answer, Numbers, Part, Verdict, judge
+from tvm_dnnfusion.planners.legality import Answer, Part, Verdict, judge
 from tvm_dnnfusion.planners.limits import Limits
 from tvm_dnnfusion.planners.places import copied, find_places, is_joined
 from tvm_dnnfusion.planners.plan import Plan, Reason
@@ -267,12 +267,9 @@ class Search:
 
     def _profit(self, members: tuple[Op, ...], op: Op, verdict: Verdict) -> tuple[Verdict, str]:
         """Step 2.3: keep the fusion unless it is slower than the two kernels."""
-        graph = self.ecg.graph
-        fused = self.cost.latency_us(self.facts.sorted((*members, op)), graph)
-        block, single = (self.cost.latency_us(ops, graph) for ops in (members, (op,)))
-        numbers: Numbers = (
-            ("fused_us", fused.us), ("separate_us", block.us + single.us),
-        )  # fmt: skip
-        if fused.us > block.us + single.us:
-            return Verdict(Answer.NO, Reason.NO_PROFIT, numbers), fused.source
-        return Verdict(Answer.FUSE, Reason.FUSED_PROFIT, numbers, verdict.mapping), fused.source
+        joined = self.facts.sorted((*members, op))
+        found = compare(self.cost, joined, (members, (op,)), self.ecg.graph)
+        if found.fused.us > found.apart_us:
+            return Verdict(Answer.NO, Reason.NO_PROFIT, found.numbers), found.source
+        verdict = Verdict(Answer.FUSE, Reason.FUSED_PROFIT, found.numbers, verdict.mapping)
+        return verdict, found.source

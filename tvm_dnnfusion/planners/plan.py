@@ -42,9 +42,9 @@ class EdgeDecision:
     """One edge of the graph, and what was decided of it.
 
     `numbers` are the figures behind the reason, as (name, value), e.g. ("fused_us", 12.5);
-    `source` says where figures came from: "table", "database", "measured", "analytic" or
-    "model" (a memory model); `ops` names the operators at fault where the reason is about more
-    than the edge.
+    `source` says where figures came from: "table", "database", "measured", "learned" (a latency
+    model), "analytic" or "model" (a memory model), several with commas; `ops` names the operators
+    at fault where the reason is about more than the edge.
     """
 
     producer: str

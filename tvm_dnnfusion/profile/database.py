@@ -14,7 +14,7 @@ import os
 import sqlite3
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import astuple, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -23,10 +23,13 @@ from typing import TypeVar
 from tvm_dnnfusion.profile.records import Entry
 from tvm_dnnfusion.profile.store import (
     ALL,
+    ASK,
     GET,
     PUT,
     ProfileError,
     ProfileFileError,
+    asked_in,
+    check_whole,
     inode_of,
     looks_like_database,
     open_file,
@@ -46,7 +49,11 @@ SUFFIXES = ("", "-wal", "-shm")
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a database holds. `set_aside` are damaged files of the past beside it."""
+    """What a database holds.
+
+    `models` counts, by model, the keys that are measured and all that it asked for; `set_aside` are
+    damaged files of the past beside it.
+    """
 
     path: Path
     rows: int
@@ -54,6 +61,7 @@ class Status:
     devices: tuple[tuple[str, int], ...]
     schedules: tuple[tuple[str, int], ...]
     newest: str | None
+    models: tuple[tuple[str, int, int], ...]
     set_aside: tuple[Path, ...]
 
 
@@ -108,11 +116,42 @@ class ProfileDB:
         rows = self._use(lambda c: c.execute(ALL).fetchall())
         return tuple(Entry(*row) for row in rows)
 
+    def ask(self, model: str, keys: Iterable[str]) -> None:
+        """Remember that a model's planning asked for these keys, whether they are measured or not.
+
+        One transaction; what is known already stays.
+        """
+        rows = [(model, key) for key in keys]
+
+        def write(connection: sqlite3.Connection) -> None:
+            with transaction(connection):
+                connection.executemany(ASK, rows)
+
+        self._use(write)
+
+    def asked(self) -> dict[str, tuple[str, ...]]:
+        """Which models asked for a key, by key, in order of their names."""
+        out: dict[str, tuple[str, ...]] = {}
+        for model, key in self._use(asked_in):
+            out[key] = (*out.get(key, ()), model)
+        return out
+
+    def completeness(self) -> tuple[tuple[str, int, int], ...]:
+        """(model, keys that are measured, keys that it asked for), by model."""
+        query = (
+            "SELECT model, count(m.key), count(*) FROM asked LEFT JOIN measurement AS m "
+            "ON m.key = asked.key GROUP BY model ORDER BY model"
+        )
+        if not self._use(asked_in):
+            return ()
+        return tuple(self._use(lambda c: c.execute(query).fetchall()))
+
     def __len__(self) -> int:
         return int(self._use(lambda c: c.execute("SELECT count(*) FROM measurement").fetchone())[0])
 
     def status(self) -> Status:
-        """Counts, sizes, and damaged files that were set aside."""
+        """Counts, sizes, damaged files that were set aside. Checks the whole file."""
+        self._use(check_whole)
         newest = self._use(lambda c: c.execute('SELECT max("when") FROM measurement').fetchone())
         files = (Path(f"{self.path}{s}") for s in SUFFIXES)
         return Status(
@@ -122,6 +161,7 @@ class ProfileDB:
             devices=self._counts("device"),
             schedules=self._counts("schedule"),
             newest=newest[0],
+            models=self.completeness(),
             set_aside=tuple(sorted(self.path.parent.glob(f"{self.path.name}.damaged-*"))),
         )
 

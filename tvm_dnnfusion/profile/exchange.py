@@ -1,6 +1,7 @@
 """Export and merge of profile databases: JSON lines out, JSON lines or databases in.
 
-Rows are checked on the way in: a row whose key is not the hash of what it says is refused, so that
+After the rows come, one line each, the models with the keys that their planning asked for. Rows are
+checked on the way in: a row whose key is not the hash of what it says is refused, so that
 an edited file cannot poison a database. Of two rows with one key the newer is kept.
 """
 
@@ -10,7 +11,7 @@ import errno
 import math
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,15 @@ import msgspec
 from tvm_dnnfusion.profile.database import ProfileDB
 from tvm_dnnfusion.profile.keys import entry_key
 from tvm_dnnfusion.profile.records import Entry
-from tvm_dnnfusion.profile.store import MAGIC, ProfileError, ProfileFileError, read_entries
+from tvm_dnnfusion.profile.store import (
+    MAGIC,
+    ProfileError,
+    ProfileFileError,
+    read_asked,
+    read_entries,
+)
 
+_MODEL_LINE = b'{"model":'
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -33,16 +41,25 @@ class MergeReport:
     kept: int
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A line of an export: the keys that a model asked for."""
+
+    model: str
+    keys: tuple[str, ...]
+
+
 def export(db: ProfileDB, path: Path | str) -> int:
     """Write all rows as JSON lines in order of their keys, whole or not at all.
 
-    Returns the number of rows. The same rows give the same bytes. Raises ProfileFileError where
-    the file cannot be written there, ProfileError where the disk is full.
+    Lines with "model" and "keys" follow. Returns the number of rows. The same rows give the same
+    bytes. Raises ProfileFileError where the file cannot be written there, ProfileError where the
+    disk is full.
     """
     rows = db.entries()
     target = Path(path)
     try:
-        _write_whole(target, rows)
+        _write_whole(target, (*rows, *_by_model(db.asked())))
     except OSError as error:
         # the system's words only: its file name is that of the temporary file
         kind = ProfileError if error.errno in _FULL else ProfileFileError
@@ -50,7 +67,15 @@ def export(db: ProfileDB, path: Path | str) -> int:
     return len(rows)
 
 
-def _write_whole(target: Path, rows: Iterable[Entry]) -> None:
+def _by_model(asked: Mapping[str, tuple[str, ...]]) -> list[Asked]:
+    keys: dict[str, list[str]] = {}
+    for key, models in asked.items():
+        for model in models:
+            keys.setdefault(model, []).append(key)
+    return [Asked(model, tuple(sorted(keys[model]))) for model in sorted(keys)]
+
+
+def _write_whole(target: Path, rows: Iterable[Entry | Asked]) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -76,7 +101,8 @@ def merge(db: ProfileDB, source: Path | str) -> MergeReport:
         raise ProfileFileError(f"no such file: {path}")
     if path.resolve() == db.path.resolve():
         raise ProfileFileError(f"{path} cannot be merged with itself")
-    incoming = _from_database(path) if _is_sqlite(path) else _from_lines(path)
+    asked: list[Asked] = []
+    incoming = _from_database(path, asked) if _is_sqlite(path) else _from_lines(path, asked)
     taken: dict[str, Entry] = {}
     added = replaced = kept = 0
     for row in incoming:
@@ -88,6 +114,8 @@ def merge(db: ProfileDB, source: Path | str) -> MergeReport:
         replaced += present is not None
         taken[row.key] = row
     db.put_all(tuple(taken.values()))
+    for line in asked:
+        db.ask(line.model, line.keys)
     return MergeReport(added, replaced, kept)
 
 
@@ -107,18 +135,26 @@ def _is_sqlite(path: Path) -> bool:
         return file.read(len(MAGIC)) == MAGIC
 
 
-def _from_database(path: Path) -> Iterable[Entry]:
+def _from_database(path: Path, asked: list[Asked]) -> Iterable[Entry]:
+    by_model: dict[str, list[str]] = {}
+    for model, key in read_asked(path):
+        by_model.setdefault(model, []).append(key)
+    asked += [Asked(model, tuple(keys)) for model, keys in by_model.items()]
     for at, row in enumerate(read_entries(path), 1):
         yield _checked(row, f"{path}, row {at}")
 
 
-def _from_lines(path: Path) -> Iterable[Entry]:
+def _from_lines(path: Path, asked: list[Asked]) -> Iterable[Entry]:
     decoder = msgspec.json.Decoder(Entry, strict=True)
+    models = msgspec.json.Decoder(Asked, strict=True)
     with path.open("rb") as file:
         for at, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
+                if line.startswith(_MODEL_LINE):
+                    asked.append(models.decode(line))
+                    continue
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ProfileFileError(f"{path}, line {at}: {error}") from error

@@ -29,11 +29,24 @@ CREATE TABLE IF NOT EXISTS measurement (
     samples INTEGER NOT NULL, "when" TEXT NOT NULL, library TEXT NOT NULL
 ) WITHOUT ROWID
 """
+_ASKED_TABLE = """
+CREATE TABLE IF NOT EXISTS asked (
+    model TEXT NOT NULL, key TEXT NOT NULL, PRIMARY KEY (model, key)
+) WITHOUT ROWID
+"""
 _COLUMNS = tuple(f.name for f in fields(Entry))
 NAMES = ", ".join(f'"{c}"' for c in _COLUMNS)
 GET = f"SELECT {NAMES} FROM measurement WHERE key = ?"
 ALL = f"SELECT {NAMES} FROM measurement ORDER BY key"
 PUT = f"INSERT OR REPLACE INTO measurement ({NAMES}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+
+
+ASK = "INSERT OR IGNORE INTO asked (model, key) VALUES (?, ?)"
+ASKED = "SELECT model, key FROM asked ORDER BY model, key"
+_HAS_ASKED = "SELECT count(*) FROM sqlite_master WHERE name = 'asked'"
+CHECKED_BYTES = 64 << 20
+"""Files up to this size are checked page by page when they are opened: about 3 ms per MB. In larger
+ones damage is found when it is read, or by `db status`."""
 
 
 class ProfileError(RuntimeError):
@@ -72,6 +85,32 @@ def read_entries(path: Path | str) -> tuple[Entry, ...]:
             connection.close()
     except sqlite3.Error as error:
         raise ProfileFileError(f"{path} cannot be read as a profile database: {error}") from error
+
+
+def read_asked(path: Path | str) -> tuple[tuple[str, str], ...]:
+    """(model, key) of a database file that is only read; none where it has no such table."""
+    try:
+        connection = sqlite3.connect(_read_only(Path(path)), uri=True, timeout=WAIT_S)
+        try:
+            return asked_in(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise ProfileFileError(f"{path} cannot be read as a profile database: {error}") from error
+
+
+def asked_in(connection: sqlite3.Connection) -> tuple[tuple[str, str], ...]:
+    """(model, key) of all keys that models asked for; files of version 0.1 have no such table."""
+    if not connection.execute(_HAS_ASKED).fetchone()[0]:
+        return ()
+    return tuple((str(m), str(k)) for m, k in connection.execute(ASKED))
+
+
+def check_whole(connection: sqlite3.Connection) -> None:
+    """Read every page. Raises sqlite3.DatabaseError where the file is damaged."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found).splitlines()[-1])
 
 
 def _read_only(path: Path) -> str:
@@ -142,8 +181,11 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     _to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     if done:
+        if not connection.execute(_HAS_ASKED).fetchone()[0]:
+            connection.execute(_ASKED_TABLE)
         return
     with transaction(connection):
+        connection.execute(_ASKED_TABLE)
         connection.execute(_TABLE)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {FORMAT}")
@@ -151,9 +193,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _is_set_up(connection: sqlite3.Connection, path: Path) -> bool:
     """Whether the table is there; raises where the file is damaged, not ours, or too new."""
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(str(found).splitlines()[-1])
+    if path.stat().st_size <= CHECKED_BYTES:
+        check_whole(connection)
     # Tables first: another process may be making them, and marks the file in the same commit.
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     owner = connection.execute("PRAGMA application_id").fetchone()[0]
