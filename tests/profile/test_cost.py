@@ -117,3 +117,54 @@ def test_a_database_that_fails_is_done_without_and_named_once(
         assert cost.latency_us(graph.ops, graph).source == "measured"
         assert cost.latency_us(graph.ops[:2], graph).source == "measured"
     assert caplog.text.count("disk is full") == 1
+
+
+class Model(Fixed):
+    """An estimate that states its uncertainty."""
+
+    def latency_us(self, ops: tuple[Op, ...], graph: Graph) -> Estimate:
+        self.asked += 1
+        return Estimate(90.0, "learned", 0.3)
+
+
+def test_database_then_model_then_measurement(db: ProfileDB) -> None:
+    meter, graph = Meter(Measurement(12.5, 0.02, 9)), conv_add_relu()
+    cost = DatabaseCost(db, DEVICE, Model(), meter, schedule_version="1")
+    assert cost.latency_us(graph.ops, graph) == Estimate(90.0, "learned", 0.3)
+    assert (meter.made, len(db)) == (0, 0)
+    assert cost.settle(graph.ops, graph) == Estimate(12.5, "measured")
+    assert cost.latency_us(graph.ops, graph) == Estimate(12.5, "measured")
+    later = DatabaseCost(db, DEVICE, Model(), meter, schedule_version="1")
+    assert later.settle(graph.ops, graph) == Estimate(12.5, "database")
+    assert meter.made == 1
+
+
+def test_what_cannot_be_settled_keeps_its_estimate_and_is_tried_once(db: ProfileDB) -> None:
+    meter, graph = Meter(None), conv_add_relu()
+    cost = DatabaseCost(db, DEVICE, Model(), meter, schedule_version="1")
+    for _ in range(2):
+        assert cost.settle(graph.ops, graph).source == "learned"
+    assert meter.made == 1
+
+
+def test_kernels_under_a_limit_have_keys_of_their_own(db: ProfileDB) -> None:
+    meter, graph = Meter(Measurement(1.0, 0.0, 5)), conv_add_relu()
+    for tag in ("", ".m2", ".m0"):
+        cost = DatabaseCost(
+            db, DEVICE, Fixed(), meter, schedule_version="3", tag=lambda ops, graph, t=tag: t
+        )
+        assert cost.latency_us(graph.ops, graph).source == "measured"
+    assert sorted(e.schedule for e in db.entries()) == ["3", "3.m0", "3.m2"]
+
+
+def test_the_database_knows_what_was_asked_and_how_much_of_it_is_measured(db: ProfileDB) -> None:
+    graph = conv_add_relu()
+    DatabaseCost(
+        db, DEVICE, Fixed(), Meter(Measurement(1.0, 0.0, 5)), schedule_version="1"
+    ).latency_us(graph.ops, graph)
+    (row,) = db.entries()
+    db.ask("net", (row.key, "absent"))
+    db.ask("net", (row.key,))
+    db.ask("other", (row.key,))
+    assert db.asked() == {row.key: ("net", "other"), "absent": ("net",)}
+    assert db.status().models == (("net", 1, 2), ("other", 1, 1))

@@ -33,11 +33,11 @@ SOURCE = "learned"
 
 
 def family(device: DeviceSpec) -> str:
-    """Which devices share a model: "cpu-x86_64", "cpu-aarch64", "gpu-opencl"."""
+    """Which devices share a model: "cpu-x86_64", "cpu-aarch64", "gpu-mali"."""
     target = dict(device.target)
     triple = str(target.get("mtriple", ""))
     if device.kind != "cpu":
-        return f"{device.kind}-{target.get('kind', 'unknown')}"
+        return f"{device.kind}-{device.gpu.family if device.gpu else target.get('kind', 'unknown')}"
     x86 = str(target.get("mcpu", "")).startswith("x86-64")
     return "cpu-x86_64" if x86 else f"cpu-{cpu.arch_of(triple or platform.machine() or 'unknown')}"
 

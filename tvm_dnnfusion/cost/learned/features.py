@@ -136,7 +136,7 @@ def _leaves(tensor: str, graph: Graph, inside: set[str]) -> bool:
 def _of_loops(ops: Sequence[Op], graph: Graph, device: DeviceSpec) -> list[float]:
     """Extents of the largest result, seen as [N, C, space...]."""
     record = max((graph.tensors[op.outputs[0]] for op in ops), key=lambda t: t.elements)
-    dims = record.dims or (1,)
+    dims = list(record.dims) or [1]
     lanes = device.lanes(record.dtype)
     channels = dims[1] if len(dims) > 2 else dims[-1]
     space = prod(dims[2:]) if len(dims) > 2 else 1

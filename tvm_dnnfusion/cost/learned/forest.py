@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -98,7 +99,7 @@ def load(path: Path | str, names: Sequence[str]) -> Forest:
             whole = {n: data[n].astype(np.int32) for n in ("feature", "left", "right", "roots")}
             members = data["members"].astype(np.int32)
             threshold = data["threshold"].astype(np.float32)
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise ForestError(f"{path} holds no latency model: {error}") from error
     if facts.get("format") != FORMAT or list(facts.get("features", ())) != list(names):
         raise ForestError(
