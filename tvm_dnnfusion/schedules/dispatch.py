@@ -40,8 +40,8 @@ from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
 
-# A schedule takes a `Kernel` (of a GPU a `GpuKernel`), and changes its `sch` or returns the function
-# that it built in its place.
+# A schedule takes a `Kernel` (of a GPU a `GpuKernel`), and changes its `sch` or returns the
+# function that it built in its place.
 Schedule = Callable[[Any], Any]
 
 # Part of the key of a measured latency: raise it when a schedule changes, or how blocks are
