@@ -46,3 +46,37 @@ def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.Process]
     """TVM's server."""
     with servers.stock(tmp_path_factory.mktemp("stock")) as process:
         yield process
+
+
+@pytest.fixture(scope="session")
+def harsh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Kernels of one int32: `nap` sleeps so many microseconds, `signal` raises that signal."""
+    import tvm
+    from tvm import te, tirx
+
+    def kernel(name: str, symbol: str):
+        x = te.placeholder((1,), "int32", name="x")
+        y = te.compute((1,), lambda i: tirx.call_extern("int32", symbol, x[i]), name="y")
+        return te.create_prim_func([x, y]).with_attr("global_symbol", name)
+
+    path = tmp_path_factory.mktemp("harsh") / "harsh.so"
+    kernels = {"nap": kernel("nap", "usleep"), "signal": kernel("signal", "raise")}
+    tvm.compile(tvm.IRModule(kernels), target="llvm").export_library(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose result takes 4 TiB."""
+    import tvm
+    from tvm import relax
+
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((1, 1), "float32"))
+    with builder.function("main", [x]):
+        with builder.dataflow():
+            y = builder.emit_output(relax.op.broadcast_to(x, (1 << 20, 1 << 20)))
+        builder.emit_func_output(y)
+    path = tmp_path_factory.mktemp("huge") / "huge.so"
+    tvm.compile(builder.get(), target="llvm").export_library(str(path))
+    return path

@@ -96,12 +96,12 @@ def ended_with(place: str, operation: str, code: int | None, said: str = "") -> 
         if number == cause:
             return CrashError(
                 f"{operation} crashed the session at {place}: {words} (signal {number}, "
-                f"{cause.name}){extra}",
+                f"{cause.name})",
                 number,
             )
     for cause, words in _FROM_OUTSIDE.items():
         if number == cause:
             return LostError(
-                f"the session at {place} ended during {operation}: {words} ({cause.name}){extra}"
+                f"the session at {place} ended during {operation}: {words} ({cause.name})"
             )
     return LostError(f"the session at {place} ended during {operation} with code {code}{extra}")

@@ -18,58 +18,68 @@ TRIES = 3
 """Devices of a tracker that may be found frozen or gone before we give up."""
 
 
-def connect(channel: Channel, address: Address, limits: Limits) -> Channel:
-    """Connect a channel; returns it, or a new one where a frozen device cost it its life.
+def connect(channel: Channel | None, address: Address, limits: Limits) -> Channel:
+    """Connect a channel; returns it, or a new one where there is none that can be used.
 
-    Raises UnreachableError.
+    What can be asked without TVM is asked first: an absent device is named at once, and not after
+    TVM has been loaded. Raises UnreachableError.
     """
     if address.kind == forms.VIRTUAL:
         address = virtual.address()
-    channel = channel if channel.alive else Channel()
     try:
-        channel.start()
-        if address.kind == forms.LOCAL:
-            channel.call("here", limit_s=limits.connect_s)
-            return channel
+        if address.kind == forms.RPC:
+            probe(address.host, address.port, address.key, Deadline.after(limits.connect_s))
+        elif address.kind == forms.TRACKER:
+            tracker.check(address, limits.connect_s)
+        channel = _started(channel)
         if address.kind == forms.TRACKER:
             return _from_tracker(channel, address, limits)
-        probe(address.host, address.port, address.key, Deadline.after(limits.connect_s))
-        return _dial(channel, address.host, address.port, address.key, limits)
+        if address.kind == forms.RPC:
+            _dial(channel, address.host, address.port, address.key, limits)
+        else:
+            channel.call("here", limit_s=limits.connect_s)
+        return channel
     except (Gone, Late) as error:
-        channel.kill()
-        raise UnreachableError(
-            f"{address}: the measuring process did not start: {error}"
-        ) from error
+        _end(channel)
+        raise UnreachableError(f"{address}: the measuring process failed: {error}") from error
     except BaseException:
-        channel.close()
+        _end(channel)
         raise
+
+
+def _started(channel: Channel | None) -> Channel:
+    """A channel whose process has loaded TVM; a tracker's match is good for seconds only."""
+    usable = channel if channel is not None and channel.alive else Channel()
+    usable.start()
+    return usable
+
+
+def _end(channel: Channel | None) -> None:
+    if channel is not None:
+        channel.kill()
 
 
 def _from_tracker(channel: Channel, address: Address, limits: Limits) -> Channel:
     """The first device under the key that answers; those that do not are named if none does."""
     silent: list[str] = []
-    for _ in range(TRIES):
+    while len(silent) < TRIES:
         try:
             match = tracker.request(address, limits.queue_s)
         except UnreachableError as error:
-            if not silent:
-                raise
-            raise UnreachableError(f"{error}; and {'; '.join(silent)}") from error
+            raise UnreachableError("; and ".join((str(error), *silent))) from error
         try:
-            return _dial(channel, match.host, match.port, match.key, limits)
+            _dial(channel, match.host, match.port, match.key, limits)
+            return channel
         except UnreachableError as error:
             silent.append(str(error))
-            channel = channel if channel.alive else Channel()
-            channel.start()
+            channel = _started(channel)
     raise UnreachableError(f"{address}: no device answers: {'; '.join(silent)}")
 
 
-def _dial(channel: Channel, host: str, port: int, key: str, limits: Limits) -> Channel:
+def _dial(channel: Channel, host: str, port: int, key: str, limits: Limits) -> None:
     place = f"{host}:{port}"
     try:
-        channel.call(
-            "connect", host, port, key, limits.session_s, limit_s=max(limits.connect_s, 1.0)
-        )
+        channel.call("connect", host, port, key, limits.session_s, limit_s=limits.connect_s)
     except Late as error:
         raise UnreachableError(
             f"the server at {place} takes the connection and does not answer within "
@@ -77,7 +87,6 @@ def _dial(channel: Channel, host: str, port: int, key: str, limits: Limits) -> C
         ) from error
     except Refused as error:
         raise UnreachableError(f"{place}: {essence(error.text)}") from error
-    return channel
 
 
 def describe(channel: Channel, limits: Limits) -> DeviceInfo:

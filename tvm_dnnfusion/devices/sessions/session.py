@@ -98,7 +98,7 @@ class Session:
         if self._connected and self._channel is not None and self._channel.alive:
             return
         self._connected = False
-        channel, self._channel = self._channel or Channel(), None
+        channel, self._channel = self._channel, None
         self._channel = link.connect(channel, self.address, limits)
         try:
             self._info = link.describe(self._channel, limits)

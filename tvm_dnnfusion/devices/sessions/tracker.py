@@ -43,22 +43,31 @@ def summary(host: str, port: int, seconds: float = 5.0) -> tuple[KeyStatus, ...]
         return _summary(line, f"{host}:{port}")
 
 
-def request(address: Address, seconds: float) -> Match:
-    """A free device under the address' key.
+def check(address: Address, seconds: float) -> KeyStatus:
+    """The status of the address' key, at least one device under it.
 
-    Waits for at most `seconds` where all are busy. Raises UnreachableError: no tracker, no device
-    of that key (with the keys that there are), all busy.
+    Raises UnreachableError: no tracker, no device of that key (with the keys that there are).
     """
     place = f"{address.host}:{address.port}"
+    found = {status.key: status for status in summary(address.host, address.port, seconds)}
+    status = found.get(address.key)
+    if status is not None and status.devices:
+        return status
+    known = ", ".join(sorted(k for k, s in found.items() if s.devices)) or "none"
+    raise UnreachableError(
+        f"the tracker at {place} has no device under the key {address.key!r}; its keys: {known}. "
+        f"Start the server with --tracker={place} --key={address.key}"
+    )
+
+
+def request(address: Address, seconds: float) -> Match:
+    """A free device under the address' key; waits for at most `seconds` where all are busy.
+
+    Raises UnreachableError: as `check`, and where all stay busy.
+    """
+    status = check(address, seconds)
+    place = f"{address.host}:{address.port}"
     with closing(TrackerLine(address.host, address.port, Deadline.after(seconds))) as line:
-        found = {status.key: status for status in _summary(line, place)}
-        status = found.get(address.key)
-        if status is None or not status.devices:
-            known = ", ".join(sorted(k for k, s in found.items() if s.devices)) or "none"
-            raise UnreachableError(
-                f"the tracker at {place} has no device under the key {address.key!r}; its keys: "
-                f"{known}. Start the server with --tracker={place} --key={address.key}"
-            )
         try:
             answer = line.ask(REQUEST, address.key, "", PRIORITY)
         except Silence as error:
