@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.devices.sessions import servers
 from tests.runtime.models import TARGET, fused, results
+from tvm_dnnfusion.devices.sessions import tracker
 from tvm_dnnfusion.profile.arrays import Array
 
 
@@ -80,3 +82,23 @@ def huge(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("huge") / "huge.so"
     tvm.compile(builder.get(), target="llvm").export_library(str(path))
     return path
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Process, ...]]:
+    """A tracker and two servers under the key "phone"."""
+    folder = tmp_path_factory.mktemp("fleet")
+    with servers.tracker(folder) as tracking:
+        options = (f"--tracker=127.0.0.1:{tracking.port}", "--key=phone")
+        with servers.server(folder, *options) as one, servers.server(folder, *options) as two:
+            wait_for(tracking.port, devices=2)
+            yield tracking, one, two
+
+
+def wait_for(port: int, devices: int) -> None:
+    until = time.monotonic() + 30
+    while time.monotonic() < until:
+        if sum(status.free for status in tracker.summary("127.0.0.1", port)) == devices:
+            return
+        time.sleep(0.1)
+    raise AssertionError(tracker.summary("127.0.0.1", port))

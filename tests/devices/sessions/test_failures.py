@@ -103,9 +103,9 @@ def test_a_session_killed_during_a_run_loses_that_run(
 ) -> None:
     kernels = session.load(harsh, plain=True)
     child = served_by(ours)
-    with after(0.5, lambda: os.kill(child, signal.SIGKILL)):
-        with fails(LostError, r"it was killed, by the system .* \(SIGKILL\)", 0.5):
-            kernels.run(number(NAP_US), entry="nap")
+    killed = r"it was killed, by the system .* \(SIGKILL\)"
+    with after(0.5, lambda: os.kill(child, signal.SIGKILL)), fails(LostError, killed, 0.5):
+        kernels.run(number(NAP_US), entry="nap")
     assert len(session.load(net.library).run(net.inputs)) == 2
 
 
@@ -172,9 +172,9 @@ def test_a_server_killed_during_a_run_is_gone(tmp_path, harsh) -> None:
         limits = Limits(connect_s=2.0, return_s=1.0)
         with Session(f"rpc://127.0.0.1:{process.port}", limits=limits) as session:
             kernels = session.load(harsh, plain=True)
-            with after(0.5, process.kill):
-                with fails(LostError, "lost during run, and is not back: nobody listens", 0.5):
-                    kernels.run(number(NAP_US), entry="nap")
+            gone = "lost during run, and is not back: nobody listens"
+            with after(0.5, process.kill), fails(LostError, gone, 0.5):
+                kernels.run(number(NAP_US), entry="nap")
             with fails(UnreachableError, "nobody listens", 0.0):
                 kernels.run(number(1), entry="nap")
             with fails(UnreachableError, "nobody listens", 1.0):
@@ -212,7 +212,8 @@ def test_this_machine_survives_crashes_and_hangs_too(harsh) -> None:
             kernels.run(number(NAP_US), entry="nap", limit_s=0.5)
 
 
-def test_nothing_is_left_behind(ours: servers.Process) -> None:
+def test_nothing_is_left_behind(ours: servers.Process, session: Session) -> None:
+    session.close()
     until = time.monotonic() + 15
     while time.monotonic() < until:
         left = [
@@ -220,7 +221,12 @@ def test_nothing_is_left_behind(ours: servers.Process) -> None:
             for p in psutil.Process(ours.popen.pid).children(recursive=True)
             if p.status() != psutil.STATUS_ZOMBIE
         ]
-        workers = [p for p in psutil.Process().children() if "worker.main" in " ".join(p.cmdline())]
+        workers = [
+            p.pid
+            for forking in psutil.Process().children()
+            if "nursery.serve" in " ".join(forking.cmdline())
+            for p in forking.children()
+        ]
         if not left and not workers:
             return
         time.sleep(0.2)

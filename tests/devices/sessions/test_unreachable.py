@@ -15,7 +15,7 @@ from contextlib import contextmanager
 import pytest
 
 from tests.devices.sessions import servers
-from tests.devices.sessions.conftest import Net
+from tests.devices.sessions.conftest import Net, wait_for
 from tvm_dnnfusion.devices.sessions import Limits, Session, UnreachableError, tracker
 from tvm_dnnfusion.devices.sessions.address import parse
 
@@ -115,26 +115,6 @@ def test_a_frozen_server_is_named(tmp_path) -> None:
         process.signal(signal.SIGSTOP)
         with refused("is frozen"):
             connect(f"rpc://127.0.0.1:{process.port}")
-
-
-@pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[servers.Process, ...]]:
-    """A tracker and two servers under the key "phone"."""
-    folder = tmp_path_factory.mktemp("fleet")
-    with servers.tracker(folder) as tracking:
-        options = (f"--tracker=127.0.0.1:{tracking.port}", "--key=phone")
-        with servers.server(folder, *options) as one, servers.server(folder, *options) as two:
-            wait_for(tracking.port, devices=2)
-            yield tracking, one, two
-
-
-def wait_for(port: int, devices: int) -> None:
-    until = time.monotonic() + 30
-    while time.monotonic() < until:
-        if sum(status.free for status in tracker.summary("127.0.0.1", port)) == devices:
-            return
-        time.sleep(0.1)
-    raise AssertionError(tracker.summary("127.0.0.1", port))
 
 
 def test_a_tracker_says_who_is_there(fleet) -> None:

@@ -12,6 +12,7 @@ from tvm_dnnfusion.devices.sessions.errors import (
     SessionError,
     UnreachableError,
 )
+from tvm_dnnfusion.devices.sessions.parallel import Outcome, devices, run_jobs
 from tvm_dnnfusion.devices.sessions.program import Program
 from tvm_dnnfusion.devices.sessions.records import (
     CoolDown,
@@ -40,11 +41,14 @@ __all__ = [
     "LibraryError",
     "Limits",
     "LostError",
+    "Outcome",
     "Program",
     "Session",
     "SessionError",
     "Timing",
     "TimingOptions",
     "UnreachableError",
+    "devices",
     "parse",
+    "run_jobs",
 ]

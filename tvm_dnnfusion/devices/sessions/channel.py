@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
-import subprocess
-import sys
+import struct
 import tempfile
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
 
-START_S = 90.0
-"""Loading TVM takes 2 s, on a loaded machine many times that."""
+from tvm_dnnfusion.devices.sessions import nursery
+from tvm_dnnfusion.devices.sessions.errors import UnreachableError
+
 CLOSE_S = 2.0
-_PACKAGE = Path(__file__).resolve().parents[3]
 
 
 class Late(Exception):
@@ -52,33 +51,22 @@ class Channel:
 
     def __init__(self) -> None:
         ours, theirs = socket.socketpair()
+        self._code, code = os.pipe()
         self._said = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the child
-        code = (
-            f"import sys; sys.path.insert(0, {str(_PACKAGE)!r}); "
-            f"from tvm_dnnfusion.devices.sessions import worker; worker.main({theirs.fileno()})"
-        )
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", code],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._said,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+        self._ended: int | None = None
+        try:
+            self._child = nursery.fork(theirs.fileno(), self._said.fileno(), code)
+        except nursery.NurseryError as error:
+            raise UnreachableError(f"the process that talks to devices fails: {error}") from error
+        finally:
+            theirs.close()
+            os.close(code)
         self._pipe = Connection(ours.detach())
-        self._started = False
 
     @property
     def alive(self) -> bool:
         """Whether requests can be made."""
-        return not self._pipe.closed and self._process.poll() is None
-
-    def start(self) -> None:
-        """Wait until the child has loaded TVM. Raises Late or Gone."""
-        if not self._started:
-            self._answer(START_S, None)
-            self._started = True
+        return not self._pipe.closed and self._wait(0.0) is None
 
     def call(
         self,
@@ -91,7 +79,6 @@ class Channel:
 
         `limit_s` counts from the last sign of life. Raises Late, Gone, or Refused.
         """
-        self.start()
         try:
             self._pipe.send((operation, arguments))
         except OSError as error:
@@ -100,19 +87,32 @@ class Channel:
 
     def kill(self) -> None:
         """End the child and all of its group at once."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._pipe.close()
-        self._said.close()
+        if self._ended is None and self._wait(0.0) is None:
+            for kill in (os.killpg, os.kill):  # it leads no group in its first moment
+                with contextlib.suppress(ProcessLookupError):
+                    kill(self._child, signal.SIGKILL)
+            self._wait(CLOSE_S)
+        if not self._pipe.closed:
+            self._pipe.close()
+            self._said.close()
+            os.close(self._code)
+            self._ended = self._ended or 0
 
     def close(self) -> None:
         """Let the child end by itself, by force where it does not."""
-        self._pipe.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_S)
+        if not self._pipe.closed:
+            with contextlib.suppress(OSError):
+                self._pipe.send(None)
+            self._wait(CLOSE_S)
         self.kill()
+
+    def _wait(self, seconds: float) -> int | None:
+        """The child's exit code, negative for a signal, once it has ended; else None."""
+        if self._ended is None and select.select([self._code], [], [], seconds)[0]:
+            told = os.read(self._code, 4)
+            # Nothing is told where the process that forks has ended itself, and its children too.
+            self._ended = int(struct.unpack("<i", told)[0]) if len(told) == 4 else -signal.SIGKILL
+        return self._ended
 
     def _answer(self, limit_s: float, part: Callable[[Any], None] | None) -> Any:
         until = time.monotonic() + limit_s
@@ -134,12 +134,8 @@ class Channel:
 
     def _gone(self) -> Gone:
         """The child's end; it has closed its pipe, so it is ending if it has not yet."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(CLOSE_S)
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        code = self._process.wait()
+        code = self._wait(CLOSE_S)
         self._said.seek(0)
         lines = self._said.read().decode(errors="replace").strip().splitlines()
         self.kill()
-        return Gone(code, lines[-1][:300] if lines else "")
+        return Gone(-signal.SIGKILL if code is None else code, lines[-1][:300] if lines else "")

@@ -48,10 +48,8 @@ def connect(channel: Channel | None, address: Address, limits: Limits) -> Channe
 
 
 def _started(channel: Channel | None) -> Channel:
-    """A channel whose process has loaded TVM; a tracker's match is good for seconds only."""
-    usable = channel if channel is not None and channel.alive else Channel()
-    usable.start()
-    return usable
+    """A channel with a process of its own: a tracker's match is good for seconds only."""
+    return channel if channel is not None and channel.alive else Channel()
 
 
 def _end(channel: Channel | None) -> None:

@@ -241,9 +241,12 @@ def serve(pipe: Connection) -> None:
     worker = Worker(pipe.send)
     while True:
         try:
-            operation, arguments = pipe.recv()
+            request = pipe.recv()
         except EOFError:
             return
+        if request is None:
+            return
+        operation, arguments = request
         try:
             answer = ("done", getattr(worker, operation)(*arguments))
         except BaseException as error:  # whatever it is, the parent decides what it means
@@ -259,12 +262,10 @@ def _watch(parent: int) -> None:
 
 
 def main(descriptor: int) -> None:
-    """Entry of the process: load TVM, say so, serve; leave without TVM's destructors."""
+    """Entry of the process: serve, then leave without TVM's destructors."""
     threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
-    pipe = Connection(descriptor)
-    import tvm.rpc  # noqa: F401  # the clock of the first request does not pay for it
-
-    pipe.send(("done", os.getpid()))
-    serve(pipe)
-    # The destructor of a session with a dead device may block for ever.
-    os._exit(0)
+    try:
+        serve(Connection(descriptor))
+    finally:
+        # The destructor of a session with a dead device may block for ever.
+        os._exit(0)
