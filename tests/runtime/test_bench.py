@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.runtime.models import TARGET, fused
+from tvm_dnnfusion.devices.server import Instrument
 from tvm_dnnfusion.runtime import (
     BenchOptions,
     BenchReport,
@@ -16,7 +17,7 @@ from tvm_dnnfusion.runtime import (
     build,
     random_inputs,
 )
-from tvm_dnnfusion.runtime.bench import BUILTIN, _Instrument
+from tvm_dnnfusion.runtime.bench import BUILTIN
 
 OPTIONS = BenchOptions(runs=20, warmup_s=0.02, wall_s=1.0)
 
@@ -75,7 +76,7 @@ def test_time_of_calls_inside_a_call_is_not_counted_twice(
 ) -> None:
     ticks = iter([0, 10, 30, 30, 100, 100])
     monkeypatch.setattr("time.perf_counter_ns", lambda: next(ticks))
-    instrument = _Instrument()
+    instrument = Instrument()
     instrument(None, "outer", True, None)
     instrument(None, "inner", True, None)
     instrument(None, "inner", False, None)

@@ -35,6 +35,7 @@ class Build:
     winograd: int = 6
     winograd_memory: float = 2.0
     winograd_given: bool = False  # whether an option says something about Winograd's
+    target_given: bool = False
 
     @property
     def planned(self) -> bool:

@@ -163,10 +163,11 @@ def _runs_here(build: Build, verify: bool, profile: bool) -> bool:
 def _verify(
     compiled: Compiled, module: Module, request: Request, build: Build, output: Output
 ) -> tuple[Verification, ...]:
-    from tvm_dnnfusion.runtime import reduction_length
+    from tvm_dnnfusion.runtime import reduction_length, run
 
     length = reduction_length(compiled.source_graph)
-    return verify_all(module, compiled.original, build.target, length, request, output)
+    outputs = run(module, request.inputs, request.threads).outputs
+    return verify_all(outputs, compiled.original, build.target, length, request, output)
 
 
 def _profile(module: Module, inputs: dict[str, Any], threads: int | None) -> tuple[KernelTime, ...]:

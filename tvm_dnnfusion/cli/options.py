@@ -145,8 +145,12 @@ def building(command: F) -> F:
             "winograd_memory",
         )
         winograd = int(kwargs.pop("winograd"))
-        given = _given("winograd", "winograd_memory")
-        build = Build(**{n: kwargs.pop(n) for n in names}, winograd=winograd, winograd_given=given)
+        build = Build(
+            **{n: kwargs.pop(n) for n in names},
+            winograd=winograd,
+            winograd_given=_given("winograd", "winograd_memory"),
+            target_given=_given("target"),
+        )
         return command(*args, build=build, **kwargs)
 
     out: Any = wrapped

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tvm_dnnfusion.cli import options
+from tvm_dnnfusion.cli import place as places
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output, check_file_place
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
 from tvm_dnnfusion.report.table import table
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.runtime.module import RunResult
 
 SHOWN_VALUES = 4
 """First values of an output that the table shows."""
@@ -21,6 +25,7 @@ SHOWN_VALUES = 4
 @click.command("run")
 @options.model
 @options.building
+@places.on_device
 @filling
 @click.option(
     "--outputs",
@@ -40,6 +45,7 @@ def command(
     model: str,
     input_shapes: Shapes | None,
     build: Build,
+    place: places.Place | None,
     inputs_file: Path | None,
     fill_mode: str,
     seed: int,
@@ -49,19 +55,16 @@ def command(
 ) -> None:
     """Run MODEL once.
 
-    MODEL is a folder or library that `optimize` wrote, or a model, which is compiled first.
+    MODEL is a folder or library that `optimize` wrote, or a model, which is compiled first. It runs
+    on this machine, or on the device that --device, or --rpc-tracker and --rpc-key, name; then
+    --target is the device's.
     """
-    from tvm_dnnfusion.runtime import run
-
     output = Output(as_json)
     given = Inputs(inputs_file, fill_mode, seed)
     if outputs_file is not None:
         check_file_place(outputs_file)
     with Phases(output.notes) as phases:
-        module = open_module(model, input_shapes, build, phases)
-        inputs = given.make(module.signature)
-        phases("run")
-        result = run(module, inputs, build.threads)
+        result = _result(model, input_shapes, build, place, given, phases)
         if outputs_file is not None:
             _save(outputs_file, result.outputs)
     tops = {n: _top(a, print_top) for n, a in result.outputs.items()} if print_top else {}
@@ -69,6 +72,7 @@ def command(
     output.emit(
         {
             "model": model,
+            "device": "local" if place is None else str(place.address),
             "threads": result.threads.count,
             "outputs": [_data(n, a, tops.get(n)) for n, a in result.outputs.items()],
             "outputs_file": None if outputs_file is None else str(outputs_file),
@@ -89,6 +93,28 @@ def command(
             for n, top in tops.items()
         ),
     )
+
+
+def _result(
+    model: str,
+    shapes: Shapes | None,
+    build: Build,
+    place: places.Place | None,
+    given: Inputs,
+    phases: Phases,
+) -> RunResult:
+    """One run, here or on a device."""
+    from tvm_dnnfusion.runtime import run
+
+    if place is not None:
+        with places.on(place, model, shapes, build, phases) as deployed:
+            inputs = given.make(deployed.signature)
+            phases("run")
+            return deployed.run(inputs)
+    module = open_module(model, shapes, build, phases)
+    inputs = given.make(module.signature)
+    phases("run")
+    return run(module, inputs, build.threads)
 
 
 def _save(path: Path, outputs: dict[str, Any]) -> None:

@@ -28,10 +28,7 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
     """The library at the path, or the model there compiled."""
     if not is_saved(path):
         return module_of(build.compile(path, shapes, phases), build.threads)
-    if shapes or build.planned or build.params:
-        raise click.UsageError(
-            f"{path} is a saved library: options on how to compile do not apply to it"
-        )
+    check_saved(path, shapes, build)
     from tvm_dnnfusion.runtime import load
 
     phases("load")
@@ -39,16 +36,35 @@ def open_module(path: str, shapes: Shapes | None, build: Build, phases: Phases) 
         return load(path)
 
 
-def open_library(path: Path, phases: Phases) -> Module:
-    """The saved library at the path. Raises click.BadParameter where something else is there."""
-    from tvm_dnnfusion.runtime import load
+def check_saved(path: str, shapes: Shapes | None, build: Build) -> None:
+    """Refuse options on how to compile for what is compiled already. Raises click.UsageError."""
+    given = [name for name, value in (("--input-shapes", shapes), ("--params", build.params),
+                                      ("--target", build.target_given),
+                                      ("--db", build.database)) if value]  # fmt: skip
+    if given or build.planned:
+        named = ", ".join(given) or "options on how to compile"
+        verb = "does" if len(given) == 1 else "do"
+        raise click.UsageError(
+            f"{path} is a saved library: {named} {verb} not apply to it; compile the model anew, "
+            "or leave them out"
+        )
 
+
+def check_library(path: Path) -> None:
+    """Raise click.BadParameter where something else than a saved library is at the path."""
     if not (is_saved(str(path)) or path.name == "artefact.json" or path.name.endswith(".so.json")):
         what = "is not a saved library" if path.exists() else "does not exist"
         raise click.BadParameter(
             f"{path} {what}; give a folder or a .so that `dnnfusion optimize` wrote",
             param_hint="--library",
         )
+
+
+def open_library(path: Path, phases: Phases) -> Module:
+    """The saved library at the path. Raises click.BadParameter where something else is there."""
+    from tvm_dnnfusion.runtime import load
+
+    check_library(path)
     phases("load")
     with without_chatter():
         return load(path)

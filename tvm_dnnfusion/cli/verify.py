@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tvm_dnnfusion.cli import options
+from tvm_dnnfusion.cli import place as places
 from tvm_dnnfusion.cli.build import Build, Shapes, load_model, module_of
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import Inputs, filling, open_library
+from tvm_dnnfusion.cli.subject import Inputs, check_library, filling, open_library
 from tvm_dnnfusion.cli.verification import (
     REFERENCES,
     Request,
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 @click.command("verify")
 @options.model
 @options.building
+@places.on_device
 @filling
 @click.option(
     "--library",
@@ -56,6 +60,7 @@ def command(
     model: str,
     input_shapes: Shapes | None,
     build: Build,
+    place: places.Place | None,
     inputs_file: Path | None,
     fill_mode: str,
     seed: int,
@@ -69,33 +74,30 @@ def command(
     """Compare what MODEL computes after fusion with what it should.
 
     MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON).
-    Exits with 1 where an output differs by more than the tolerance.
+    Its outputs come from this machine, or from the device that --device, or --rpc-tracker and
+    --rpc-key, name; the references run on this machine. Exits with 1 where an output differs by
+    more than the tolerance.
     """
     from tvm_dnnfusion.frontend.relax import from_relax
     from tvm_dnnfusion.runtime import reduction_length
 
-    if library is not None and (bisect or build.planned):
-        raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
+    _check(library, place, build, bisect)
     output = Output(as_json)
     given = Inputs(inputs_file, fill_mode, seed)
     found: Bisection | None = None
     with Phases(output.notes) as phases:
-        compiled: Compiled | None = None
-        if library is None:
-            compiled = build.compile(model, input_shapes, phases)
-            original, module = compiled.original, module_of(compiled, build.threads)
-        else:
-            module = open_library(library, phases)
-            phases("import")
-            original = load_model(model, input_shapes, build.params)
+        ran = (_here if place is None else _there)(
+            model, input_shapes, build, place, library, given, phases
+        )
         phases("verify")
-        inputs = given.make(module.signature)
-        request = Request(model, inputs, against, rtol, atol, build.threads)
-        length = reduction_length(from_relax(original).graph)
-        results = verify_all(module, original, build.target, length, request, output)
-        if bisect and compiled is not None:
+        # On another machine's device --threads is the device's.
+        threads = build.threads if place is None else None
+        request = Request(model, ran.inputs, against, rtol, atol, threads)
+        length = reduction_length(from_relax(ran.original).graph)
+        results = verify_all(ran.outputs, ran.original, ran.target, length, request, output)
+        if bisect and ran.compiled is not None:
             phases("bisect")
-            found = bisect_compiled(compiled, request)
+            found = bisect_compiled(ran.compiled, request)
     passed = bool(results) and all(v.ok for v in results)
     parts: list[TableData | str] = [verification_table(results)]
     if found is not None:
@@ -103,6 +105,7 @@ def command(
     output.emit(
         {
             "model": model,
+            "device": "local" if place is None else str(place.address),
             "passed": passed,
             "verification": verification_data(results),
             "bisection": None if found is None else _bisection_data(found),
@@ -110,6 +113,87 @@ def command(
         *parts,
     )
     return Exit.OK if passed else Exit.VERIFICATION_FAILED
+
+
+@dataclass(frozen=True)
+class _Ran:
+    """A run of the module in question: the model as imported, what was compiled (None for a saved
+    library), inputs, outputs, and the target of the reference."""
+
+    original: Any
+    compiled: Compiled | None
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    target: dict[str, object]
+
+
+def _check(library: Path | None, place: places.Place | None, build: Build, bisect: bool) -> None:
+    """Refuse options that have nothing to say. Raises click.UsageError."""
+    if library is not None and (bisect or build.planned):
+        raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
+    if library is not None and build.database:
+        raise click.UsageError("--library verifies a library as it is: --db does not apply")
+    if library is not None and place is not None and build.target_given:
+        raise click.UsageError("--library is compiled: --target does not apply on a device")
+    if bisect and place is not None:
+        raise click.UsageError("--bisect works on this machine: leave out the device")
+
+
+def _here(
+    model: str,
+    shapes: Shapes | None,
+    build: Build,
+    _: places.Place | None,
+    library: Path | None,
+    given: Inputs,
+    phases: Phases,
+) -> _Ran:
+    from tvm_dnnfusion.runtime import run
+
+    compiled: Compiled | None = None
+    if library is None:
+        compiled = build.compile(model, shapes, phases)
+        original, module = compiled.original, module_of(compiled, build.threads)
+    else:
+        module = open_library(library, phases)
+        phases("import")
+        original = load_model(model, shapes, build.params)
+    phases("run")
+    inputs = given.make(module.signature)
+    outputs = run(module, inputs, build.threads).outputs
+    return _Ran(original, compiled, inputs, outputs, build.target)
+
+
+def _there(
+    model: str,
+    shapes: Shapes | None,
+    build: Build,
+    place: places.Place | None,
+    library: Path | None,
+    given: Inputs,
+    phases: Phases,
+) -> _Ran:
+    from tvm_dnnfusion.devices import registry
+
+    assert place is not None
+    if library is not None:
+        check_library(library)
+    reference = registry.target_dict(registry.host())
+    with place.session(build.threads, phases) as session, ExitStack() as stack:
+        if library is None:
+            places.check_machine(build, session)
+            compiled = places.compile_for(build, model, shapes, phases)
+            original = compiled.original
+            opening = places.deployed_model(compiled, build, session, phases)
+        else:
+            phases("import")
+            compiled, original = None, load_model(model, shapes, build.params)
+            opening = places.deployed_saved(library, session, phases)
+        deployed = stack.enter_context(opening)
+        phases("run")
+        inputs = given.make(deployed.signature)
+        outputs = deployed.run(inputs).outputs
+    return _Ran(original, compiled, inputs, outputs, reference)
 
 
 def _bisection(found: Bisection) -> list[TableData | str]:

@@ -120,6 +120,20 @@ def read_record(path: Path | str) -> Artefact:
     return _read(_places(path)[1])
 
 
+def read_saved(path: Path | str) -> tuple[Artefact, Path]:
+    """The record of a saved model and its library, which is as it was saved.
+
+    Raises ArtefactError where it is absent, incomplete, changed, or of a later format.
+    """
+    library, place = _places(path)
+    record = _read(place)
+    if not library.is_file():
+        raise ArtefactError(f"{library} is missing; {place} belongs to it")
+    if _sha256(library) != record.library_sha256:
+        raise ArtefactError(f"{library} is not the library that {place} describes; save it again")
+    return record, library
+
+
 def load(path: Path | str) -> Module:
     """Load a saved model for this machine.
 
@@ -130,12 +144,7 @@ def load(path: Path | str) -> Module:
     EnvironmentLackError
         Where it was compiled for a CPU that this machine is not.
     """
-    library, place = _places(path)
-    record = _read(place)
-    if not library.is_file():
-        raise ArtefactError(f"{library} is missing; {place} belongs to it")
-    if _sha256(library) != record.library_sha256:
-        raise ArtefactError(f"{library} is not the library that {place} describes; save it again")
+    record, library = read_saved(path)
     _check_machine(record, library)
     _check_versions(record, library)
     import tvm

@@ -9,12 +9,13 @@ gives shares, not absolute times.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from tvm_dnnfusion.devices.server import Instrument
 from tvm_dnnfusion.devices.threads import ThreadReport, at_most_all, call_with
 from tvm_dnnfusion.profile.arrays import Array
 from tvm_dnnfusion.runtime.inputs import check_inputs
@@ -130,25 +131,6 @@ def _timings(machine: Any, entry: str, per_sample: int, samples: int) -> Array:
     return np.asarray(timer(entry).results, dtype=np.float64) * 1e6
 
 
-class _Instrument:
-    """Wall time of every call that the virtual machine makes, without that of calls inside it."""
-
-    def __init__(self) -> None:
-        self.stack: list[list[int]] = []
-        self.rows: list[tuple[str, int]] = []
-
-    def __call__(self, _: Any, name: Any, before: bool, *__: Any) -> None:
-        now = time.perf_counter_ns()
-        if before:
-            self.stack.append([now, 0])
-            return
-        started, inner = self.stack.pop()
-        whole = time.perf_counter_ns() - started
-        if self.stack:
-            self.stack[-1][1] += whole
-        self.rows.append((str(name), now - started - inner))
-
-
 def profile(
     module: Module, inputs: Mapping[str, Array], runs: int = PROFILE_RUNS
 ) -> tuple[KernelTime, ...]:
@@ -159,29 +141,31 @@ def profile(
     machine = module.new_machine()
     arguments = module.arguments(inputs)
     machine[module.entry](*arguments)
-    instrument = _Instrument()
+    instrument = Instrument()
     machine.set_instrument(instrument)
-    passes: list[dict[str, list[float]]] = []
+    passes: list[list[tuple[str, float]]] = []
     for _ in range(runs):
         instrument.rows.clear()
         machine[module.entry](*arguments)
-        passes.append(_by_kernel(instrument.rows))
-    return _summary(passes, module.kernels)
+        passes.append([(name, ns / 1e3) for name, ns in instrument.rows])
+    return kernel_times(passes, module.kernels)
 
 
-def _by_kernel(rows: list[tuple[str, int]]) -> dict[str, list[float]]:
+def _by_kernel(rows: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
     """Kernel -> [calls, microseconds] of one run."""
     out: dict[str, list[float]] = {}
-    for name, ns in rows:
+    for name, us in rows:
         row = out.setdefault(BUILTIN if name.startswith("vm.") else name, [0.0, 0.0])
         row[0] += 1
-        row[1] += ns / 1e3
+        row[1] += us
     return out
 
 
-def _summary(
-    passes: list[dict[str, list[float]]], origins: Mapping[str, tuple[str, ...]]
+def kernel_times(
+    runs: Iterable[Iterable[tuple[str, float]]], origins: Mapping[str, tuple[str, ...]]
 ) -> tuple[KernelTime, ...]:
+    """The profile of several runs, each of rows (name, microseconds) without calls inside."""
+    passes = [_by_kernel(rows) for rows in runs]
     names = sorted({name for one in passes for name in one})
     best = {n: min(one[n][1] for one in passes if n in one) for n in names}
     calls = {n: sum(one[n][0] for one in passes if n in one) / len(passes) for n in names}
