@@ -7,6 +7,7 @@ and every deadline. One such process serves all sessions of a program; it ends w
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import select
 import signal
@@ -103,8 +104,7 @@ def serve(descriptor: int, work: Callable[[int], None]) -> None:
     An exit code, negative for a signal, is written to the child's third descriptor.
     """
     line = socket.socket(fileno=descriptor)
-    import tvm.rpc  # noqa: F401  # what all children need
-
+    importlib.import_module("tvm.rpc")  # what all children need
     waking, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
