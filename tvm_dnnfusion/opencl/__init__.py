@@ -78,8 +78,11 @@ def load() -> None:
         raise OpenCLError(
             f"the native part of the OpenCL device is not built{why}. Mend it with: {MEND_BUILD}"
         )
+    import tvm  # noqa: F401 - loads the libraries that the native part is linked to
     import tvm_ffi
 
+    if _registered():  # importing TVM has called `autoload`
+        return
     try:
         ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     except OSError as error:

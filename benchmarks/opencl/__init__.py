@@ -1,0 +1,1 @@
+"""What OpenCL kernels execute, counted exactly: bytes and instructions, without a GPU."""
