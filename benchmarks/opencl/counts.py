@@ -1,4 +1,4 @@
-"""Counts of one run under Oclgrind, an interpreter of OpenCL kernels that counts what it executes."""
+"""Counts of one run under Oclgrind, an interpreter that counts what OpenCL kernels execute."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,10 +18,16 @@ RUNTIMES = (
 """Oclgrind's own OpenCL library, opened in place of the system's."""
 
 LIMIT_S = 900
-"""Seconds after which a run is given up; the interpreter does some millions of instructions in one."""
+"""Seconds after which a run is given up; a second interprets some millions of instructions."""
 
 _KERNEL = re.compile(r"Instructions executed for kernel '([^']+)':\n((?:[ \t]+[\d,]+ - .*\n)+)")
-_LINE = re.compile(r"\s+([\d,]+) - ([a-z_]+(?: \w+)?)(?:.*\((\d+) bytes\))?")
+_LINE = re.compile(r"[ \t]+([\d,]+) - (.*)\n")
+_ACCESS = re.compile(r"(load|store) (\w+) \((\d+) bytes\)")
+# vload4(size_t, const __global float*) and its like are functions to the interpreter, which counts
+# their calls but not their bytes: width, address space and type are in the mangled name.
+_VECTOR = re.compile(r"call _Z\d+v(load|store)(2|3|4|8|16)\w*P(?:U3AS(\d))?K?(Dh|[a-z])\(")
+_ELEMENT = {"f": 4, "i": 4, "j": 4, "Dh": 2, "s": 2, "t": 2, "c": 1, "h": 1, "d": 8, "l": 8, "m": 8}
+_SPACE = {"": "private", "1": "global", "2": "constant", "3": "local"}
 _SPACES = ("global", "constant", "local", "private")
 
 
@@ -97,12 +103,20 @@ def parse(text: str, races: int = 0) -> Counts:
         raise CountError("no kernel ran")
     loaded, stored = dict.fromkeys(_SPACES, 0), dict.fromkeys(_SPACES, 0)
     total = barriers = 0
-    for number, what, size in (m for _, lines in found for m in _LINE.findall(lines)):
+    for number, what in (m for _, lines in found for m in _LINE.findall(lines)):
         times = int(number.replace(",", ""))
         total += times
         barriers += times if what.startswith("call _Z7barrier") else 0
-        kind, _, space = what.strip().partition(" ")
-        if size and space in _SPACES:
+        for kind, space, size in _accesses(what, times):
             into = loaded if kind == "load" else stored
-            into["global" if space == "constant" else space] += int(size)
+            into["global" if space == "constant" else space] += size
     return Counts(len(found), total, loaded, stored, barriers, races)
+
+
+def _accesses(what: str, times: int) -> Iterator[tuple[str, str, int]]:
+    """(load or store, address space, bytes) of one line."""
+    if plain := _ACCESS.match(what):
+        yield plain[1], plain[2], int(plain[3])
+    elif vector := _VECTOR.match(what):
+        size = times * int(vector[2]) * _ELEMENT[vector[4]]
+        yield vector[1], _SPACE[vector[3] or ""], size
