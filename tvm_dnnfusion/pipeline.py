@@ -220,6 +220,8 @@ def _planned(graph: Graph, options: Options, device: DeviceSpec) -> Plan:
 def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
     """All kernels of a module scheduled; ops that are left are legalised first, and then too."""
     with tvm.target.Target(target_dict(device) or {"kind": "llvm"}):
+        if device.kind == "gpu":  # sorts and scans: TVM's forms for CPUs have none on a GPU
+            mod = relax.backend.DispatchSortScan()(mod)
         legal = relax.transform.LegalizeOps()(mod)
     out = {}
     for gv, func in legal.functions.items():

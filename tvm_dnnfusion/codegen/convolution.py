@@ -13,7 +13,7 @@ from tvm_dnnfusion.codegen.conv_regular import regular, window, with_border
 from tvm_dnnfusion.codegen.conv_shape import ConvShape, channel_block, shape_of
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import Packed, Stages
-from tvm_dnnfusion.codegen.tiles import conv_tile
+from tvm_dnnfusion.codegen.tiles import conv_tile, window_tile
 from tvm_dnnfusion.codegen.transposed import transposed
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.codegen.window import bordered
@@ -46,7 +46,10 @@ def _depthwise(
     lanes = stages.device.lanes(x.dtype)
     block = channel_block(sizes.channels, lanes)
     layout = Layout(1, block) if block > 1 else PLAIN
-    stages.tile, _ = conv_tile(stages.device, sizes.channels // block, sizes.out_size, True)
+    if stages.device.kind == "gpu":
+        stages.tile = window_tile(stages.device, sizes.out_size, sizes.kernel, sizes.stride)
+    else:
+        stages.tile, _ = conv_tile(stages.device, sizes.channels // block, sizes.out_size, True)
     source = depthwise_source(sizes, x, layout, lanes, stages)
     rank = len(sizes.kernel)
     shape = (sizes.batch, sizes.channels, *sizes.out_size)

@@ -57,11 +57,25 @@ def conv_tiles(
         yield score, (rows, columns, vectors), wide
 
 
-def product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple[float, Sizes]]:
+def product_tiles(
+    device: DeviceSpec, rows: int, blocks: int, batch: int
+) -> Iterator[tuple[float, Sizes]]:
     """Every tile of a product that fits: its score, and itself with the product's rows second."""
     for height, _, vectors in _tiles(device, rows, 1, blocks):
-        items = rows // height * (blocks // vectors)
+        items = batch * (rows // height) * (blocks // vectors)
         yield rate(device, height, vectors, items), (1, height, vectors)
+
+
+def window_columns(device: DeviceSpec, width: int, taps: int, stride: int) -> int:
+    """Columns of a tile that folds a window of so many taps in a row: a divisor of the width.
+
+    Accumulators and the columns under the window stay within twice the registers.
+    """
+    good = [
+        c for c in range(1, min(width, _MOST_PLACES) + 1)
+        if width % c == 0 and c + (c - 1) * stride + taps <= 2 * device.vector_registers
+    ]  # fmt: skip
+    return max(good, default=1)
 
 
 def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:

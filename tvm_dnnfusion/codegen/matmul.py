@@ -1,15 +1,19 @@
 """Matrix products as anchors.
 
 The stage `anchor` is [*batch, M, N/f, f]: f lanes of columns innermost. The right operand is packed
-[N/(v f), K, v, f], at compile time where it is constant, else by a stage of the kernel.
+[N/(v f), K, v, f], at compile time where it is constant, else by a stage of the kernel. GPUs read
+it as [K, N/f, f], row by row, so that work-items side by side read vectors side by side.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
+import tvm
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
@@ -31,19 +35,12 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     lanes = stages.device.lanes(a.dtype)
     m, k, n = a.shape[-2], a.shape[-1], b.shape[-1]
     a = a if a.resident else stages.hold(a, "pad")
-    packed, v, blocks, batch = _columns(op, b, graph, m, stages)
+    columns, blocks, batch = _columns(op, b, graph, m, stages)
 
     def expr(body: Body, i: Index) -> Any:
         lead, row, block, lane, depth = i[:-4], i[-4], i[-3], i[-2], i[-1]
         x = body.read(a, (*broadcast(lead, a.shape[:-2]), row, depth))
-        w = packed(
-            *broadcast(lead, batch),
-            body.simplify(block // v),
-            depth,
-            body.simplify(block % v),
-            lane,
-        )
-        return x * w
+        return x * columns(body, broadcast(lead, batch), block, depth, lane)
 
     stage = compute(stages.name("anchor"), (*shape[:-2], m, blocks, lanes), expr, (k,), te.sum)
 
@@ -58,33 +55,78 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     return out
 
 
+Columns = Callable[[Body, Index, Any, Any, Any], Any]
+"""The right operand's element by (batch dimensions, block of columns, depth, lane)."""
+
+
 def _columns(
     op: Op, b: Value, graph: Graph, rows: int, stages: Stages
-) -> tuple[Any, int, int, tuple[int, ...]]:
-    """The right operand packed, the vectors in a tile and in all, and its batch dimensions."""
+) -> tuple[Columns, int, Index]:
+    """The right operand by blocks of columns, how many are computed, and its batch dimensions."""
     k, n = b.shape[-2:]
     lanes = stages.device.lanes(b.dtype)
     used = -(-n // lanes)
-    height, best, _ = product_tile(stages.device, rows, used)
-    offered = partial(product_tiles, stages.device, rows, used)
+    products = math.prod(graph.tensors[op.output].dims[:-2])
+    height, best, _ = product_tile(stages.device, rows, used, products)
+    offered = partial(product_tiles, stages.device, rows, used, products)
     _, v = stages.choices.pick("tile", (height, best), offered)
     blocks = -(-used // v) * v
     batch = b.shape[:-2]
     data = graph.constants.get(op.inputs[1])
+    if stages.device.kind == "gpu":
+        return _by_rows(b, data, blocks, lanes, stages), blocks, batch
     shape = (*batch, blocks // v, k, v, lanes)
     if data is not None:
-        packed = Packed("columns", pack(data, lanes, v))
-        return stages.argument(packed, shape, b.dtype), v, blocks, batch
+        source = Packed("columns", pack(data, lanes, v))
+        packed = stages.argument(source, shape, b.dtype)
+    else:
 
-    def expr(body: Body, i: Index) -> Any:
-        col = (i[-4] * v + i[-2]) * lanes + i[-1]
-        return body.where(
-            col < n,
-            lambda: body.read(b, (*i[:-4], i[-3], body.simplify(col))),
-            lambda: tirx.const(0, b.dtype),
+        def expr(body: Body, i: Index) -> Any:
+            return _column(b, body, i[:-4], i[-3], (i[-4] * v + i[-2]) * lanes + i[-1])
+
+        packed = compute(stages.name("pack"), shape, expr)
+
+    def at(body: Body, lead: Index, block: Any, depth: Any, lane: Any) -> Any:
+        outer, inner = body.simplify(block // v), body.simplify(block % v)
+        return packed(*lead, outer, depth, inner, lane)
+
+    return at, blocks, batch
+
+
+def _column(b: Value, body: Body, lead: Index, depth: Any, column: Any) -> Any:
+    """An element of the right operand, 0 beyond its columns."""
+    return body.where(
+        column < b.shape[-1],
+        lambda: body.read(b, (*lead, depth, body.simplify(column))),
+        lambda: tirx.const(0, b.dtype),
+    )
+
+
+def _by_rows(b: Value, data: np.ndarray | None, blocks: int, lanes: int, stages: Stages) -> Columns:
+    """The right operand as [*, K, N/f, f]: where it is, if its rows lie in memory; else packed."""
+    n, shape = b.shape[-1], (*b.shape[:-1], blocks, lanes)
+    if data is None and n == blocks * lanes and _lies_in_rows(b):
+        return lambda body, lead, block, depth, lane: body.read(
+            b, (*lead, depth, body.simplify(block * lanes + lane))
         )
+    if data is not None:
+        full = np.pad(data, [(0, 0)] * (data.ndim - 1) + [(0, blocks * lanes - n)])
+        source = Packed("columns", np.ascontiguousarray(full.reshape(shape)))
+        packed = stages.argument(source, shape, b.dtype)
+    else:
 
-    return compute(stages.name("pack"), shape, expr), v, blocks, batch
+        def expr(body: Body, i: Index) -> Any:
+            return _column(b, body, i[:-3], i[-3], i[-2] * lanes + i[-1])
+
+        packed = compute(stages.name("pack"), shape, expr)
+    return lambda body, lead, block, depth, lane: packed(*lead, depth, block, lane)
+
+
+def _lies_in_rows(b: Value) -> bool:
+    """Whether an element of b is a load, and those of a row lie side by side."""
+    index = tuple(tirx.Var(f"i{a}", "int32") for a in range(len(b.shape)))
+    element = b.at(Body(dict(zip(index, b.shape))), index)
+    return b.resident and isinstance(element, tvm.ir.Call) and element.args[-1].same_as(index[-1])
 
 
 def pack(data: np.ndarray, lanes: int, v: int) -> np.ndarray:

@@ -129,26 +129,33 @@ class Tile:
         return work / (work + self.places + lanes * -(-self.vectors // 2) + STEP_OVERHEAD)
 
 
-def product_tile(device: DeviceSpec, rows: int, blocks: int) -> tuple[int, int, int]:
+def product_tile(
+    device: DeviceSpec, rows: int, blocks: int, batch: int = 1
+) -> tuple[int, int, int]:
     """The best tile of a matrix product: (rows, vectors of columns, vectors that are computed).
 
     Rows divide the product's; the vectors may be rounded up to whole tiles, the rest being zeros.
-    Asked again with the rounded vectors it gives the same answer.
+    Asked again with the rounded vectors it gives the same answer. `batch` products are computed
+    side by side (a GPU must have enough work-items).
     """
-    _, tile, wide = max(_product_tiles(device, rows, blocks), key=lambda found: found[0])
+    _, tile, wide = max(_product_tiles(device, rows, blocks, batch), key=lambda found: found[0])
     return tile.columns, tile.vectors, wide
 
 
-def product_tiles(device: DeviceSpec, rows: int, blocks: int) -> tuple[tuple[int, int], ...]:
+def product_tiles(
+    device: DeviceSpec, rows: int, blocks: int, batch: int = 1
+) -> tuple[tuple[int, int], ...]:
     """Rows and vectors of the `OFFERED` best tiles of a matrix product, the best first."""
-    found = sorted(_product_tiles(device, rows, blocks), key=lambda f: -f[0])
+    found = sorted(_product_tiles(device, rows, blocks, batch), key=lambda f: -f[0])
     return tuple((tile.columns, tile.vectors) for _, tile, _ in found[:OFFERED])
 
 
-def _product_tiles(device: DeviceSpec, rows: int, blocks: int) -> Iterator[tuple[float, Tile, int]]:
+def _product_tiles(
+    device: DeviceSpec, rows: int, blocks: int, batch: int
+) -> Iterator[tuple[float, Tile, int]]:
     """Every tile that fits: its score, itself, and the vectors that are computed."""
     if device.kind == "gpu":
-        for score, sizes in gpu_tiles.product_tiles(device, rows, blocks):
+        for score, sizes in gpu_tiles.product_tiles(device, rows, blocks, batch):
             yield score, Tile(*sizes), blocks
         return
     for vectors in range(1, MAX_VECTORS + 1):
@@ -217,3 +224,10 @@ def _conv_tiles(
                 gain = round(tile.rate(device) * width / wide / same)
                 if 2 * wide <= 3 * width:
                     yield (gain, -abs(tile.places - 8) - abs(vectors - 2)), tile, wide
+
+
+def window_tile(
+    device: DeviceSpec, place: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]
+) -> Tile:
+    """The tile of a GPU's work-item that folds a window channel by channel: columns of one row."""
+    return Tile(1, gpu_tiles.window_columns(device, place[-1], kernel[-1], stride[-1]), 1)

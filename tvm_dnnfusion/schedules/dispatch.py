@@ -36,7 +36,9 @@ from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel
 from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
 from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
+from tvm_dnnfusion.schedules.gpu.depthwise import depthwise_block as gpu_depthwise_block
 from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
+from tvm_dnnfusion.schedules.gpu.matmul import matmul_block as gpu_matmul_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
 
@@ -57,6 +59,7 @@ _CPU: dict[str, Schedule] = {
 
 _GPU: dict[str, Schedule] = {
     "map": gpu_map_block, "conv": gpu_conv_block, "convpool": gpu_convpool_block,
+    "dwconv": gpu_depthwise_block, "matmul": gpu_matmul_block,
     "plain": gpu_plain_block,
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel
 from tvm_dnnfusion.schedules.gpu.maps import movement, stage
 from tvm_dnnfusion.schedules.gpu.tile import (
@@ -40,7 +41,7 @@ def conv_block(k: GpuKernel) -> None:
     anchor = k.names("anchor")[0]
     outs = k.names("out")
     own = [k.extent(x) for x in k.spatial(anchor)[0]]
-    together = all(_follows(k.extents(o), own) for o in outs) and not k.apart(anchor, outs)
+    together = all(follows(k.extents(o), own) for o in outs) and not k.apart(anchor, outs)
     convolve(k, anchor, outs if together else None)
     for name in () if together else outs:
         movement(k, name)
@@ -50,13 +51,13 @@ def convpool_block(k: GpuKernel) -> None:
     """A convolution, its epilogue, and the pooling of that: two kernels, one after the other."""
     anchor, mid = k.names("anchor")[0], k.names("mid")[0]
     own = [k.extent(x) for x in k.spatial(anchor)[0]]
-    together = _follows(k.extents(mid), own) and not k.apart(anchor, [mid])
+    together = follows(k.extents(mid), own) and not k.apart(anchor, [mid])
     convolve(k, anchor, [mid] if together else None)
     for name in (*(() if together else (mid,)), *k.names("pool"), *k.names("out")):
         stage(k, name)
 
 
-def _follows(extents: list[int], anchor: list[int]) -> bool:
+def follows(extents: list[int], anchor: list[int]) -> bool:
     """Whether an output has the anchor's axes; the anchor may compute some columns more."""
     return (
         len(extents) == len(anchor)
@@ -68,43 +69,40 @@ def _follows(extents: list[int], anchor: list[int]) -> bool:
 
 def convolve(k: GpuKernel, anchor: str, outs: list[str] | None) -> None:
     """The anchor in tiles, with what reads it; into memory of its own where that is None."""
-    for name in k.names("pack"):
-        movement(k, name)
-    for name in k.names("pad", "hold"):
-        if not laid_out_in_place(k, anchor, name):
-            stage(k, name)
-    if outs is None:
-        stores = [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
-    else:
-        stores = outs
-        k.sch.set_scope(anchor, 0, "local")
-    _tiles(k, anchor, stores)
-
-
-def _tiles(k: GpuKernel, anchor: str, stores: list[str]) -> None:
+    stores = into_registers(k, anchor, outs)
     spatial, folded = k.spatial(anchor)
     n, cb, *place, lane = spatial
-    ci = folded[-1]
+    *_, tap, ci = folded
     tile = k.tile()
-    sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
     cbo, cbi = k.sch.split(cb, [None, tile.vectors])
-    pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
-    outer, inner = [p[0] for p in pairs], [p[1] for p in pairs]
+    outer, inner = cut(k, place, tile)
     k.sch.reorder(n, cbo, *outer, *folded, *inner, cbi, lane)
     item = grid_of_tiles(k, [n, cbo], outer)
     hold_tile(k, anchor, stores, item, lane)
-    _operands(k, anchor, folded, tile.places * tile.vectors)
-    k.unroll(*inner, cbi)
-    if unrolled(k, [ci], tile.places * tile.vectors):
+    accumulators = tile.places * tile.vectors
+    # an input that several taps of a row meet is loaded once, where those can be written out
+    reused = unrolled(k, [tap, ci], accumulators)
+    operand(k, anchor, 0, folded[-3] if reused else tap)
+    operand(k, anchor, 1, ci)
+    k.unroll(*inner, cbi, *([tap] if reused else []))
+    if unrolled(k, [ci], accumulators):
         k.unroll(ci)
     k.sch.decompose_reduction(anchor, folded[0])
 
 
-def _operands(k: GpuKernel, anchor: str, folded: list[Any], accumulators: int) -> None:
-    """Inputs above the last tap where that can be unrolled, else below it; weights innermost."""
-    _, *taps, ci = folded
-    reused = unrolled(k, [taps[-1], ci], accumulators)
-    operand(k, anchor, 0, folded[-3] if reused else taps[-1])
-    operand(k, anchor, 1, ci)
-    if reused:
-        k.unroll(taps[-1])
+def into_registers(k: GpuKernel, anchor: str, outs: list[str] | None) -> list[str]:
+    """Lay out in memory what no work-item can make itself; the stages that end a work-item."""
+    for name in k.names("pad", "pack", "hold"):
+        if name.startswith("pack") or not laid_out_in_place(k, anchor, name):
+            stage(k, name)
+    if outs is None:
+        return [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
+    k.sch.set_scope(anchor, 0, "local")
+    return outs
+
+
+def cut(k: GpuKernel, place: list[Any], tile: Tile) -> tuple[list[Any], list[Any]]:
+    """The loops over places as loops over tiles and loops of a tile."""
+    sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
+    pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
+    return [p[0] for p in pairs], [p[1] for p in pairs]

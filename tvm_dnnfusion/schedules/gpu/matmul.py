@@ -1,0 +1,55 @@
+"""Matrix products: a work-item computes some rows by some vectors of columns.
+
+    for b, m, nb, f, k: anchor[b, m, nb, f] += a[b, m, k] * w[b, k, nb, f]
+->  for b_mo in blockIdx.y, threadIdx.y: for no in blockIdx.x, threadIdx.x:
+      for ko:
+        for m, in registers: for ki in vectorized(4): rows[m, ki] = a
+        for ki in unrolled:
+          for nv, in registers: for f in vectorized: ws = w
+          for m, nv in unrolled: for f in vectorized: tile[...] += rows * ws
+      then the epilogue of the tile
+"""
+
+from __future__ import annotations
+
+from tvm_dnnfusion.codegen.tiles import product_tile
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
+from tvm_dnnfusion.schedules.gpu.conv import into_registers
+from tvm_dnnfusion.schedules.gpu.maps import movement
+from tvm_dnnfusion.schedules.gpu.tile import grid_of_tiles, hold_tile, operand
+
+
+def matmul_block(k: GpuKernel) -> None:
+    """A product with its epilogue."""
+    anchor, outs = k.names("anchor")[0], k.names("out")
+    spatial, (depth,) = k.spatial(anchor)
+    *batch, m, nb, lane = spatial
+    rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
+    lead = [k.extent(x) for x in batch]
+    best = product_tile(k.device, rows, blocks, product(lead))[:2]
+    height, v = k.choices.pick(
+        "tile", best, tuple, lambda t: rows % t[0] == 0 and blocks % t[1] == 0
+    )
+    matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
+    direct = matched and not k.apart(anchor, outs)
+    stores = into_registers(k, anchor, outs if direct else None)
+    mo, mi = k.sch.split(m, [None, height])
+    no, ni = k.sch.split(nb, [None, v])
+    step = next(n for n in (lanes, 4, 2, 1) if k.extent(depth) % n == 0)
+    ko, ki = k.sch.split(depth, [None, step])
+    k.sch.reorder(*batch, mo, no, ko, ki, mi, ni, lane)
+    item = grid_of_tiles(k, [*batch, mo], [no])
+    hold_tile(k, anchor, stores, item, lane)
+    operand(k, anchor, 0, ko)
+    operand(k, anchor, 1, ki)
+    k.unroll(ki, mi, ni)
+    k.sch.decompose_reduction(anchor, ko)
+    for name in () if direct else outs:
+        movement(k, name)
+
+
+def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int, v: int) -> bool:
+    """Whether an output has the product's own rows and columns, in that order."""
+    if extents == [*lead, blocks, lanes]:
+        return True
+    return extents[:-1] == lead and (blocks - v) * lanes < extents[-1] <= blocks * lanes
