@@ -95,6 +95,9 @@ def test_families_stand_for_their_plainest_member() -> None:
     assert registry.spec_for_target({"kind": "opencl", "device": "mali"}).name == "mali-g76"
     assert registry.spec_for_target({"kind": "opencl", "device": "adreno"}).name == "adreno-640"
     assert registry.spec_for_target({"kind": "opencl"}).name == "opencl"
+    # as TVM completes it: the kind and the family are among the keys
+    completed = {"kind": "opencl", "device": "mali", "keys": ["mali", "opencl", "gpu"]}
+    assert registry.spec_for_target(completed).name == "mali-g76"
     assert registry.spec_for_target({"kind": "cuda"}).name == "cuda"
 
 

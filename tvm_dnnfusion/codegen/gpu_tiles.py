@@ -81,9 +81,13 @@ def window_columns(device: DeviceSpec, width: int, taps: int, stride: int) -> in
 def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
     """Expected share of the peak: loads beside multiply-adds, and work-items to hide them."""
     loads = (places / 4 + vectors) / (places * vectors)
+    return min(1.0, items / work_items(device)) / (1 + LOAD_COST * loads)
+
+
+def work_items(device: DeviceSpec) -> int:
+    """Work-items that keep the device busy."""
     wave = device.gpu.wave if device.gpu is not None else 1
-    needed = device.cores * max(ITEMS_PER_UNIT, WAVES_PER_UNIT * wave)
-    return min(1.0, items / needed) / (1 + LOAD_COST * loads)
+    return device.cores * max(ITEMS_PER_UNIT, WAVES_PER_UNIT * wave)
 
 
 def _tiles(device: DeviceSpec, height: int, width: int, blocks: int) -> Iterator[Sizes]:

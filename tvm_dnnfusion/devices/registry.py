@@ -177,7 +177,7 @@ def _gpu_for(kind: str, target: Mapping[str, object]) -> DeviceSpec:
             "texture to all four, so results would be wrong. Give the device instead: "
             "adreno-640, adreno-650 or another of `dnnfusion devices list`, which uses buffers"
         )
-    for key in keys:
+    for key in (k for k in keys if k != kind):  # TVM gives every target its kind as a key
         if key in _REGISTERED and _REGISTERED[key].kind == "gpu":
             return _REGISTERED[key]
     of_family = {"adreno": "adreno-640", "mali": "mali-g76"}.get(family, kind)

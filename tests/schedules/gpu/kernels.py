@@ -33,6 +33,11 @@ class Built:
     module: Any
 
     @property
+    def kernels(self) -> int:
+        """How many kernels the device runs one after the other."""
+        return self.source.count("// Function: ")
+
+    @property
     def group(self) -> int:
         """Work-items of the largest group."""
         axes = ("threadIdx.x", "threadIdx.y", "threadIdx.z")

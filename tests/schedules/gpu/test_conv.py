@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.codegen.test_block_conv import CASES, conv, image, is_depthwise
+from tests.codegen.test_block_conv import CASES, conv, image
 from tests.helpers import built, weights
 from tests.schedules.gpu.kernels import DEVICES, check, device, kernel_of
 from tvm_dnnfusion.codegen.layout import Layout
@@ -61,10 +61,44 @@ def _first(case, name):
     return graph, name, layouts
 
 
-@pytest.mark.parametrize("blocked", [True, False])
 @pytest.mark.parametrize("name", CASES)
-def test_numbers(name, blocked):
-    if is_depthwise(CASES[name]):
-        pytest.skip("of test_depthwise")
-    graph, layouts = block(CASES[name], blocked)
-    check(graph, DEVICES[blocked], layouts)
+def test_numbers(name):
+    """On both families by turns, with and without channels in blocks of four."""
+    case, turn = CASES[name], list(CASES).index(name)
+    graph, layouts = block(case, blocked=turn % 4 < 2)
+    check(graph, DEVICES[turn % 2], layouts)
+
+
+def test_a_place_that_many_channels_meet_in_splits_the_fold():
+    case = {"size": (1, 1), "channels": 512, "out": 64, "kernel": (1, 1)}
+    graph, layouts = block(case)
+    _, mali = kernel_of(graph, "mali-g76", layouts)
+    assert mali.kernels == 2, "the parts meet in global memory, in a second kernel"
+    _, adreno = kernel_of(graph, "adreno-650", layouts)
+    assert adreno.kernels == 1
+    assert adreno.source.count("barrier(CLK_LOCAL_MEM_FENCE)") == 1
+    assert "barrier(" not in mali.source
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_numbers_of_a_split_fold(name):
+    case = {"size": (1, 1), "channels": 512, "out": 64, "kernel": (1, 1)}
+    graph, layouts = block(case)
+    check(graph, name, layouts)
+
+
+DEPTHWISE = {
+    "size": (28, 28), "channels": 64, "out": 64, "kernel": (3, 3), "padding": 1, "groups": 64,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_depthwise_work_item_loads_each_input_of_a_row_once(name):
+    graph, layouts = block(DEPTHWISE)
+    kernel, made = kernel_of(graph, name, layouts)
+    assert kernel.kind == "dwconv"
+    loads = re.findall(r"vload4\(0, p0_ptr", made.source)
+    stores = re.findall(r"vstore4\(.*out0_ptr", made.source)
+    assert len(stores) == 7  # columns of a tile
+    assert len(loads) == 3 * (7 + 2)  # three rows under the window, of nine columns
+    assert "barrier(" not in made.source

@@ -25,8 +25,9 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_dnnfusion.codegen.tiles import Tile
-from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import movement, stage
+from tvm_dnnfusion.schedules.gpu.split import parts_of, split_product
 from tvm_dnnfusion.schedules.gpu.tile import (
     grid_of_tiles,
     hold_tile,
@@ -74,6 +75,12 @@ def convolve(k: GpuKernel, anchor: str, outs: list[str] | None) -> None:
     n, cb, *place, lane = spatial
     *_, tap, ci = folded
     tile = k.tile()
+    items = product([k.extent(x) for x in spatial[:-1]])
+    parts = parts_of(k, items, k.extent(folded[0]), k.extent(lane))
+    if parts > 1 and tile.places * tile.vectors == 1:
+        part, _ = k.sch.split(folded[0], [parts, None])
+        split_product(k, anchor, stores, 1, part)
+        return
     cbo, cbi = k.sch.split(cb, [None, tile.vectors])
     outer, inner = cut(k, place, tile)
     k.sch.reorder(n, cbo, *outer, *folded, *inner, cbi, lane)

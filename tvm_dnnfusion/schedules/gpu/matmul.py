@@ -8,14 +8,19 @@
           for nv, in registers: for f in vectorized: ws = w
           for m, nv in unrolled: for f in vectorized: tile[...] += rows * ws
       then the epilogue of the tile
+
+Few rows by a long fold: `split.py`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from tvm_dnnfusion.codegen.tiles import product_tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.conv import into_registers
 from tvm_dnnfusion.schedules.gpu.maps import movement
+from tvm_dnnfusion.schedules.gpu.split import parts_of, split_product
 from tvm_dnnfusion.schedules.gpu.tile import grid_of_tiles, hold_tile, operand
 
 
@@ -33,10 +38,27 @@ def matmul_block(k: GpuKernel) -> None:
     matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     stores = into_registers(k, anchor, outs if direct else None)
-    mo, mi = k.sch.split(m, [None, height])
-    no, ni = k.sch.split(nb, [None, v])
     step = next(n for n in (lanes, 4, 2, 1) if k.extent(depth) % n == 0)
     ko, ki = k.sch.split(depth, [None, step])
+    items = product(lead) * rows * blocks // (height * v)
+    parts = parts_of(k, items, k.extent(ko), lanes) if height * v == 1 else 1
+    if parts > 1:
+        part, _ = k.sch.split(ko, [parts, None])
+        split_product(k, anchor, stores, len(batch) + 1, part)
+    else:
+        _tile(k, anchor, stores, spatial, (ko, ki), (height, v))
+    for name in () if direct else outs:
+        movement(k, name)
+
+
+def _tile(
+    k: GpuKernel, anchor: str, stores: list[str], spatial: list[Any], depth: tuple[Any, Any],
+    tile: tuple[int, int],
+) -> None:  # fmt: skip
+    *batch, m, nb, lane = spatial
+    (ko, ki), (height, v) = depth, tile
+    mo, mi = k.sch.split(m, [None, height])
+    no, ni = k.sch.split(nb, [None, v])
     k.sch.reorder(*batch, mo, no, ko, ki, mi, ni, lane)
     item = grid_of_tiles(k, [*batch, mo], [no])
     hold_tile(k, anchor, stores, item, lane)
@@ -44,8 +66,6 @@ def matmul_block(k: GpuKernel) -> None:
     operand(k, anchor, 1, ki)
     k.unroll(ki, mi, ni)
     k.sch.decompose_reduction(anchor, ko)
-    for name in () if direct else outs:
-        movement(k, name)
 
 
 def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int, v: int) -> bool:
