@@ -64,7 +64,7 @@ def prepare_mnn(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
     outputs = [value.name for value in model.graph.output]
     with tempfile.TemporaryDirectory() as folder:
         source, made = Path(folder) / "model.onnx", Path(folder) / "model.mnn"
-        onnx.save(model, source)
+        onnx.save(_without_mish(model), source)
         _convert(source, made)
         net = nn.load_module_from_file(str(made), list(feed), outputs, runtime_manager=manager)
     if net is None:
@@ -77,6 +77,24 @@ def prepare_mnn(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
         last[:] = [np.array(expr.convert(v, expr.NCHW).read()) for v in net.forward(arguments)]
 
     return Session(run, lambda: list(last))
+
+
+def _without_mish(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with each Mish as x tanh(softplus(x)): MNN's converter does not know it."""
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    nodes: list[onnx.NodeProto] = []
+    for node in made.graph.node:
+        if node.op_type != "Mish":
+            nodes.append(node)
+            continue
+        (x,), (y,) = node.input, node.output
+        steps = (("Softplus", (x,), f"{y}_s"), ("Tanh", (f"{y}_s",), f"{y}_t"),
+                 ("Mul", (x, f"{y}_t"), y))  # fmt: skip
+        nodes += [onnx.helper.make_node(kind, read, [out]) for kind, read, out in steps]
+    del made.graph.node[:]
+    made.graph.node.extend(nodes)
+    return made
 
 
 def _convert(source: Path, made: Path) -> None:

@@ -22,10 +22,11 @@ from benchmarks.zoo import store
 from benchmarks.zoo.catalog import ZOO
 from tvm_dnnfusion.runtime.bench import profile
 
-MAX_DIFFERENCE = 1e-3
+MAX_DIFFERENCE = 2e-3
 """Largest deviation from ONNX Runtime, over the largest output, at which a time still counts.
 
-Float32 sums of some thousand products differ by 1e-5 to 1e-4 with the order of addition."""
+Float32 sums of some thousand products differ by 1e-5 to 1e-4 with the order of addition, by 1e-3
+where exponentials of such sums are the result (YOLO-V4's boxes)."""
 
 RIVAL_DIFFERENCE = 1e-2
 """The same for other people's runtimes: MNN's Winograd convolutions are off by some thousandths in
