@@ -116,13 +116,15 @@ class Form:
         """2**n for integers in [-126, 127]."""
         return self.real((n + self.i(127)) << self.i(23))
 
-    def reduced(self, x: Any) -> tuple[Any, Any]:
-        """(e**r - 1, n) with x = n ln 2 + r and |r| <= ln(2) / 2, for |x| < 2**21."""
-        shifted = self.let(x * self.f(_LOG2E) + self.f(_ROUNDER))
+    def reduced(self, x: Any, sign: int = 1) -> tuple[Any, Any]:
+        """(e**r - 1, n) with sign x = n ln 2 + r and |r| <= ln(2) / 2, for |x| < 2**21."""
+        shifted = self.let(x * self.f(sign * _LOG2E) + self.f(_ROUNDER))
         n = self.let(self.bits(shifted) - self.i(_ROUNDER_BITS))
-        whole = self.let(tirx.Cast(self.floats, n))
-        r = self.let(x - whole * self.f(_LN2_HI) - whole * self.f(_LN2_LO))
-        return self.let(r * r * self.poly(r, _EXP) + r), n
+        whole = self.let(shifted - self.f(_ROUNDER))
+        r = self.let(x - whole * self.f(sign * _LN2_HI) - whole * self.f(sign * _LN2_LO))  # sign r
+        powers = (sign ** (len(_EXP) - 1 - i) for i in range(len(_EXP)))
+        rest = r * r * self.poly(r, tuple(c * s for c, s in zip(_EXP, powers)))
+        return self.let(rest + r if sign > 0 else rest - r), n
 
     def log1p_unit(self, z: Any) -> Any:
         """ln(1 + z) for z in [0, 1], by z - s (z - s**2 R(s**2)) with s = z / (2 + z)."""
@@ -157,20 +159,21 @@ def sigmoid(m: Form, x: Any) -> Any:
 
 
 def _gated(m: Form, x: Any, gate: Any) -> Any:
-    """x / (1 + e**-gate), x itself where the gate is open."""
-    value = x / _odds(m, gate) * m.f(2.0**-32)
-    return tirx.Select(gate > m.f(60.0), x, value)
+    """x / (1 + e**-gate) for gate >= -88, where e**-gate does not overflow."""
+    u, n = m.reduced(m.at_most(gate, 60.0), -1)
+    scale = m.let(m.power_of_two(n))
+    return x / (scale * u + (scale + m.f(1.0)))
 
 
 def silu(m: Form, x: Any) -> Any:
-    """x / (1 + e**-x); minus infinity gives -0."""
-    x = m.at_least(x, -110.0)
+    """x / (1 + e**-x); below -88 what it is there, -5e-37."""
+    x = m.at_least(x, -88.0)
     return _gated(m, x, x)
 
 
 def gelu_tanh(m: Form, x: Any) -> Any:
     """x / 2 (1 + tanh v) = x / (1 + e**(-2 v)), v = sqrt(2 / pi) (x + 0.044715 x**3)."""
-    x = m.at_least(x, -10.9)
+    x = m.at_least(x, -10.0)
     twice = x * (m.f(1.5957691216057308) + m.f(0.07135481627159825) * (x * x))
     return _gated(m, x, m.let(twice))
 
