@@ -162,26 +162,30 @@ def compiler() -> Iterable[Line]:
     yield Line("compiler", State.OK, str(found) if found else "no compiler; a bare linker serves")
 
 
-def trial_build() -> Iterable[Line]:
-    """Builds, links, loads and runs a library of one kernel on the host's target."""
-    import numpy as np
+def add_one_library(path: Path, target: dict[str, object], linker: Any) -> None:
+    """Build a library of one kernel, `add_one`: 64 floats, each one larger in the second."""
     import tvm
     from tvm import te
-
-    from tvm_dnnfusion.devices import registry
-    from tvm_dnnfusion.runtime.link import find_linker
 
     x: Any = te.placeholder((64,), "float32", name="x")
     y: Any = te.compute((64,), lambda i: x[i] + 1.0, name="y")
     func = te.create_prim_func([x, y]).with_attr("global_symbol", "add_one")
-    built = tvm.compile(
-        tvm.IRModule({"add_one": func}),
-        target=tvm.target.Target(registry.target_dict(registry.host())),
-    )
+    built = tvm.compile(tvm.IRModule({"add_one": func}), target=tvm.target.Target(target))
+    built.export_library(str(path), fcompile=linker)
+
+
+def trial_build() -> Iterable[Line]:
+    """Builds, links, loads and runs a library of one kernel on the host's target."""
+    import numpy as np
+    import tvm
+
+    from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.runtime.link import find_linker
+
     with tempfile.TemporaryDirectory(prefix="dnnfusion-") as folder:
-        path = str(Path(folder) / "lib.so")
-        built.export_library(path, fcompile=find_linker())
-        loaded = tvm.runtime.load_module(path)
+        path = Path(folder) / "lib.so"
+        add_one_library(path, registry.target_dict(registry.host()), find_linker())
+        loaded = tvm.runtime.load_module(str(path))
         data = tvm.runtime.tensor(np.arange(64, dtype="float32"))
         out = tvm.runtime.tensor(np.zeros(64, "float32"))
         loaded["add_one"](data, out)

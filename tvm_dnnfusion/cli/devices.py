@@ -8,6 +8,8 @@ from typing import Any
 import click
 
 from tvm_dnnfusion.cli import options
+from tvm_dnnfusion.cli.android_setup import setup_android
+from tvm_dnnfusion.cli.device_doctor import doctor
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -19,6 +21,10 @@ from tvm_dnnfusion.report.table import table
 @click.group("devices")
 def command() -> None:
     """Devices: those that models are compiled for, and those that run them."""
+
+
+command.add_command(doctor)
+command.add_command(setup_android)
 
 
 @command.command("list")

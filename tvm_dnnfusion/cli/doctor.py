@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import click
 
 from tvm_dnnfusion.cli import options
@@ -17,9 +19,14 @@ def command(as_json: bool) -> int:
 
     Exits with 3 when something is broken; warnings do not count.
     """
+    return emit_lines(all_checks(), as_json)
+
+
+def emit_lines(checks: Iterable[Line], as_json: bool) -> Exit:
+    """Write findings as they come, or all as JSON; the exit code that they mean."""
     output = Output(as_json)
     lines: list[Line] = []
-    for line in all_checks():
+    for line in checks:
         lines.append(line)
         if not as_json:
             click.echo(_text(line, colour=output.result.is_terminal))
