@@ -20,7 +20,7 @@ from tvm import tirx
 _LOG2E = 1.4426950408889634
 _LN2_HI, _LN2_LO = 0.693359375, -2.12194440e-4  # their sum is ln 2 to 40 bits (Cody, Waite 1980)
 # Added to a float below 2**22, it leaves the nearest integer in the low bits: 1.5 * 2**23.
-_ROUNDER, _ROUNDER_BITS = 12582912.0, 0x4B400000
+ROUNDER, _ROUNDER_BITS = 12582912.0, 0x4B400000
 
 # (e**r - 1 - r) / r**2 on |r| < 0.347, error 2**-26.2 of e**r - 1
 _EXP = (0.0013882519754368115, 0.008366580181605545, 0.04166720165120601, 0.1666654317871453,
@@ -116,11 +116,15 @@ class Form:
         """2**n for integers in [-126, 127]."""
         return self.real((n + self.i(127)) << self.i(23))
 
+    def rounder_bits(self) -> Any:
+        """The bits of `ROUNDER` for every lane."""
+        return self.i(_ROUNDER_BITS)
+
     def reduced(self, x: Any, sign: int = 1) -> tuple[Any, Any]:
         """(e**r - 1, n) with sign x = n ln 2 + r and |r| <= ln(2) / 2, for |x| < 2**21."""
-        shifted = self.let(x * self.f(sign * _LOG2E) + self.f(_ROUNDER))
-        n = self.let(self.bits(shifted) - self.i(_ROUNDER_BITS))
-        whole = self.let(shifted - self.f(_ROUNDER))
+        shifted = self.let(x * self.f(sign * _LOG2E) + self.f(ROUNDER))
+        n = self.let(self.bits(shifted) - self.rounder_bits())
+        whole = self.let(shifted - self.f(ROUNDER))
         r = self.let(x - whole * self.f(sign * _LN2_HI) - whole * self.f(sign * _LN2_LO))  # sign r
         powers = (sign ** (len(_EXP) - 1 - i) for i in range(len(_EXP)))
         rest = r * r * self.poly(r, tuple(c * s for c, s in zip(_EXP, powers)))

@@ -21,6 +21,7 @@ from tvm import te, tirx
 from tvm.ir import _ffi_api as ir_api
 
 from tvm_dnnfusion.codegen import native, polynomials
+from tvm_dnnfusion.codegen.polynomials_neon import NeonForm
 
 _PREFIX = "dnnfusion."
 _PURE = 1  # CallEffectKind::kPure
@@ -47,9 +48,11 @@ def dtype_of(expr: Any) -> str:
     return str(getattr(expr.ty, "dtype", expr.ty))
 
 
-def _lowering(form: Callable[..., Any]) -> Callable[[Any], Any]:
+def _lowering(
+    form: Callable[..., Any], kind: type[polynomials.Form] = polynomials.Form
+) -> Callable[[Any], Any]:
     def lower(call: Any) -> Any:
-        m = polynomials.Form(call)
+        m = kind(call)
         return m.close(form(m, *(m.let(a) for a in call.args)))
 
     return lower
@@ -69,6 +72,7 @@ def _register() -> None:
         op.set_attr("TVectorizable", True)
         op.set_attr("TScriptPrinterName", full)
         lowered(full, _lowering(form), "default", 10)
+        lowered(full, _lowering(form, NeonForm), "llvm.aarch64", 10)
 
 
 _register()

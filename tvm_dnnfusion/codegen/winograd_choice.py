@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
 from tvm_dnnfusion.codegen.params import Choices
-from tvm_dnnfusion.codegen.tiles import OFFERED, SPARE_REGISTERS, vectors_of
+from tvm_dnnfusion.codegen.tiles import OFFERED, SPARE_REGISTERS, Tile, by_lane, vectors_of
 from tvm_dnnfusion.codegen.winograd import Tiling
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.analytic import DEFAULT_GHZ
@@ -171,6 +171,8 @@ def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
     vectors = vectors_of(blocks)
     tiles = sizes.batch * down * across
     most = max(1, (device.vector_registers - SPARE_REGISTERS) // vectors)
+    if by_lane(device):
+        most = max(r for r in range(1, most + 1) if Tile(1, r, vectors).fits(device))
     for rows in range(1, min(_MAX_ROWS, most) + 1):
         if rows < 4 and tiles > rows:
             continue

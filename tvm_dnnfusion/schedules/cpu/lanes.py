@@ -108,17 +108,21 @@ def _uses(region: Any, var: Any) -> bool:
     return any(v.same_as(var) for v in found)
 
 
+def fenced(value: Any) -> Any:
+    """The float, or vector of floats, which LLVM may not take apart."""
+    return tirx.call_llvm_pure_intrin(value.ty, _FENCE, value)
+
+
 def whole(func: Any) -> Any:
     """The function with its held vectors loaded as such."""
 
-    def fenced(store: Any) -> Any:
-        value = tirx.call_llvm_pure_intrin(store.value.ty, _FENCE, store.value)
-        return tirx.BufferStore(store.buffer, value, store.indices)
+    def hidden(store: Any) -> Any:
+        return tirx.BufferStore(store.buffer, fenced(store.value), store.indices)
 
     def block(node: Any) -> Any:
         if HELD not in node.annotations:
             return node
-        body = tvm_ffi.structural_map(node.body, [(tirx.BufferStore, fenced)])
+        body = tvm_ffi.structural_map(node.body, [(tirx.BufferStore, hidden)])
         left = {k: v for k, v in node.annotations.items() if k != HELD}
         return SBlock(
             node.iter_vars, node.reads, node.writes, node.name_hint, body, node.init,

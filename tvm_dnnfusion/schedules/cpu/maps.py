@@ -7,7 +7,11 @@
 
 from __future__ import annotations
 
+from tvm_dnnfusion.codegen.tiles import by_lane
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+
+# Rows that a core takes at the least, so that none waits long for another.
+ROWS_PER_CORE = 4
 
 
 def movement(k: Kernel, block: str) -> None:
@@ -24,8 +28,19 @@ def movement(k: Kernel, block: str) -> None:
             k.sch.vectorize(inner)
             k.parallel([outer], total)
         return
-    k.parallel(loops[:-1], total)
+    k.parallel(loops[: _shared(k, extents)], total)
     k.vectorize(k.loops(block)[-1])
+
+
+def _shared(k: Kernel, extents: list[int]) -> int:
+    """How many outer loops the cores share as one.
+
+    Short vectors are over before the quotients are that one loop makes of its number: the loop over
+    a row stays one by itself, where those outside it feed the cores.
+    """
+    rows = len(extents) - 2
+    enough = rows > 0 and product(extents[:rows]) >= ROWS_PER_CORE * k.device.cores
+    return rows if by_lane(k.device) and enough else len(extents) - 1
 
 
 def map_block(k: Kernel) -> None:

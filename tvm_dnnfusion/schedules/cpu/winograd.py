@@ -18,9 +18,12 @@ from tvm import tirx
 from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock, SBlockRealize
 
+from tvm_dnnfusion.codegen.tiles import by_lane
 from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform
+from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu import nest, places
 from tvm_dnnfusion.schedules.cpu.common import Kernel
+from tvm_dnnfusion.schedules.cpu.lanes import fenced
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
@@ -74,7 +77,7 @@ def winograd_block(k: Kernel) -> Any:
     own = {"data0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
     keep = any(_reads(b, plan.result) for n, b in blocks.items() if n not in own and n != "root")
     _others(k, blocks, own)
-    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, keep, k.device.cores))
+    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, keep, k.device))
 
 
 def _others(k: Kernel, blocks: dict[str, Any], own: set[str]) -> None:
@@ -176,8 +179,9 @@ def _is(index: Any, axis: Any, extent: int) -> bool:
 class _Loops:
     """The nest of one kernel."""
 
-    def __init__(self, plan: _Plan, fused: list[Any], keep: bool, cores: int):
-        self.p, self.fused, self.keep = plan, fused, keep
+    def __init__(self, plan: _Plan, fused: list[Any], keep: bool, device: DeviceSpec):
+        self.p, self.fused, self.keep, cores = plan, fused, keep, device.cores
+        self.by_lane = by_lane(device)
         p = plan
         self.together = p.groups < 2 * cores  # as Tiling.shared has it
         lead = (p.groups,) if self.together else (1,)
@@ -305,7 +309,25 @@ class _Loops:
                 step.store(total.source, total + product)
             return step.close()
 
-        code.add(nest.loops({"t": p.taps, "c": p.channel_blocks, "i": p.lanes}, multiply))
+        def by_vectors(tap: Any, c: Any) -> Any:
+            step = nest.Straight("held", p.lanes)
+            held = [
+                step.let(fenced(nest.load(self.v, at, x, d + tap, q, c, r, step.lane)))
+                for r in range(p.rows)
+            ]
+            step.lane = code.lane
+            for i in range(p.lanes):
+                for r, v in places:
+                    total = totals[r, v]
+                    factor = nest.load(p.weights, k, x, tap, c, i, v, code.lane)
+                    step.store(total.source, total + nest.load(held[r].source, i) * factor)
+            return self._closed(step)
+
+        folds = {"t": p.taps, "c": p.channel_blocks}
+        if self.by_lane:
+            code.add(nest.loops(folds, by_vectors))
+        else:
+            code.add(nest.loops({**folds, "i": p.lanes}, multiply))
         for r, v in places:
             code.store(self.m, totals[r, v], x, d, q, r, v)
         return self._closed(code)
