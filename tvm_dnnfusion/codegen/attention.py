@@ -22,7 +22,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.params import Choices, divisors
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, key_tile, tile_limit, vectors_of
+from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, key_tile, product_limit, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -217,7 +217,7 @@ def value_vectors(choices: Choices, blocks: int) -> int:
 
 def key_rows(choices: Choices, device: DeviceSpec, keys: int, u: int) -> int:
     """Keys of a tile of scores with u vectors of queries."""
-    limit = tile_limit(device, u)
+    limit = product_limit(device, u)
     best, _ = key_tile(device, keys, u)
     return choices.at_most("keys", best, lambda: range(1, min(keys, limit) + 1))
 

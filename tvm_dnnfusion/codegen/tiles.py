@@ -38,6 +38,14 @@ def tile_limit(device: DeviceSpec, vectors: int) -> int:
     return max(1, min(free, stack) // vectors)
 
 
+def product_limit(device: DeviceSpec, vectors: int) -> int:
+    """As `tile_limit`, for a product both of whose factors are read: by lanes, a vector of folds is
+    held for each row of the tile."""
+    if not by_lane(device):
+        return tile_limit(device, vectors)
+    return (device.vector_registers - vectors) // (vectors + 1)
+
+
 def tile_of(extent: int, limit: int) -> int:
     """The length of a register tile: a divisor of the extent, at most `limit`.
 
@@ -169,7 +177,7 @@ def _product_tiles(
 
 def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
     """Keys in a tile of scores with so many vectors of queries, and the keys that are computed."""
-    limit = tile_limit(device, vectors)
+    limit = product_limit(device, vectors)
     best = max(
         range(1, min(keys, limit) + 1),
         key=lambda t: (keys / (-(-keys // t) * t) * min(t, GOOD_TILE), t),

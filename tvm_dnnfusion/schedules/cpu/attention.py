@@ -15,7 +15,7 @@ from typing import Any
 
 from tvm_dnnfusion.codegen.attention import key_rows, query_vectors, value_vectors
 from tvm_dnnfusion.codegen.params import divisors
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
+from tvm_dnnfusion.codegen.tiles import product_limit, tile_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
@@ -41,7 +41,7 @@ def attention_block(k: Kernel) -> None:
     b, h, s, *columns = k.loops(driver)
     step = lanes * query_vectors(k.choices, rows // lanes)
     columns_of = value_vectors(k.choices, blocks)
-    limit = tile_limit(k.device, columns_of)
+    limit = product_limit(k.device, columns_of)
     rows_of = k.choices.at_most("query_rows", tile_of(step, limit), lambda: divisors(step, limit))
     so, si, _ = k.sch.split(s, [None, step // rows_of, rows_of])
     heads = k.extent(b) * k.extent(h)

@@ -1,0 +1,1 @@
+"""Instructions that models execute on ARM, counted on the virtual phone."""
