@@ -1,7 +1,7 @@
 """Instructions that models execute on ARM: ours, FuseOps' plan, TVM zero, ONNX Runtime.
 
     python -m benchmarks.instructions squeezenet shufflenet
-    python -m benchmarks.instructions --peers dnnfusion zero --output benchmarks/results/instructions
+    python -m benchmarks.instructions --peers dnnfusion zero --output results/instructions
 
 Counts are exact and the same on every machine: no board is needed, and no idle one. They are not
 times: a core executes two to four instructions per cycle, fewer where it waits for memory. What

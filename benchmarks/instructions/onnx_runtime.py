@@ -22,6 +22,7 @@ from benchmarks.instructions.records import Result
 from tvm_dnnfusion.devices.virtual import emulator, install
 
 LIMIT_S = 3600
+COUNTERS = emulator.HERE / "device"
 CPU = "cortex-a76"
 _CPUINFO = """processor\t: 0
 BogoMIPS\t: 50.00
@@ -46,10 +47,11 @@ def count(name: str, model: onnx.ModelProto, feed: dict[str, np.ndarray]) -> Res
     with tempfile.TemporaryDirectory(prefix="ort-") as work:
         onnx.save(model, f"{work}/model.onnx")
         np.savez(f"{work}/feed.npz", **feed)  # type: ignore[arg-type]
-        arguments = [str(Path(__file__).parent / "on_device.py"), f"{work}/model.onnx",
-                     f"{work}/feed.npz", str(_package(phone)), str(emulator.HERE / "device")]  # fmt: skip
+        script, folders = Path(__file__).parent / "on_device.py", (_package(phone), COUNTERS)
+        arguments = [script, f"{work}/model.onnx", f"{work}/feed.npz", *folders]
         plugin = emulator.build_counter(phone / "counter.so")
-        found = json.loads(_run(emulator.python(phone, CPU, plugin, arguments)).splitlines()[-1])
+        said = _run(emulator.python(phone, CPU, plugin, list(map(str, arguments))))
+        found = json.loads(said.splitlines()[-1])
     simd = found["vector"] + found["vector_load_store"]
     return Result(name, "ort", all=found["all"], simd=simd)
 

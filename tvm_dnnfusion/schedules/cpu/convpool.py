@@ -13,6 +13,7 @@ from __future__ import annotations
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, strip_rows
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
@@ -76,4 +77,6 @@ def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     k.sch.reorder(*folded, *a_place, a_cb, a_lane)
     k.sch.vectorize(a_lane)
     k.unroll(*a_place, a_cb)
+    inner = by_vectors(k, folded)
     k.sch.decompose_reduction(anchor, folded[0])
+    hold(k, anchor, inner)

@@ -42,10 +42,9 @@ def split_fold(k: Kernel, fold: Any) -> tuple[Any, Any | None]:
 def by_vectors(k: Kernel, folded: list[Any]) -> Any:
     """Unroll the folds of one vector of the operand; returns the loop that takes such a vector.
 
-    A loop that is cut is replaced in `folded`.
-
-    That is the innermost axis where the operand lies in blocks of channels, else the only axis
-    longer than one; folds keep their order.
+    Those folds are the innermost axis where the operand lies in blocks of channels, else part of
+    the only axis longer than one; folds keep their order. A loop that is cut is replaced in
+    `folded`.
     """
     if not by_lane(k.device):
         return folded[-1]
