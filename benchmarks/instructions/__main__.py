@@ -25,8 +25,10 @@ from benchmarks.instructions import onnx_runtime, records
 from benchmarks.instructions.builds import build
 from benchmarks.instructions.ideal import Need
 from benchmarks.instructions.records import Result, Row
+from benchmarks.subject import MAX_DIFFERENCE, difference
 from tvm_dnnfusion.devices.sessions import Limits, Session
 from tvm_dnnfusion.devices.virtual import process
+from tvm_dnnfusion.runtime.reference import run_onnx
 
 LIMITS = Limits(call_s=3600.0)
 """Emulation of code without schedules takes minutes."""
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     if (name, peer) not in done:
                         done[name, peer] = _result(session, name, peer, options.mcpu)
                         _say(done[name, peer])
-                        _write(options, list(done.values()))
+                        _write(options, [done[key] for key in sorted(done)])
     finally:
         process.down("instructions")
     return 1 if any(r.problem for r in done.values()) else 0
@@ -74,8 +76,12 @@ def count(
     with tempfile.TemporaryDirectory(prefix="instructions-") as work:
         made = build(model, peer, mcpu, Path(work))
         program = session.load(made.library)
+        found = program.run(list(feed.values()))
         calls = program.counts(list(feed.values()))
         program.close()
+    gap = difference(found, list(run_onnx(model, feed).values()))
+    if gap > MAX_DIFFERENCE:
+        return Result(name, peer, problem=f"deviates from ONNX Runtime by {gap:.2g}")
     rows: dict[str, Row] = {}
     for kernel, counts in calls:
         need = made.needs.get(kernel, Need("", 0))
@@ -85,7 +91,7 @@ def count(
             known.simd + counts["vector"] + counts["vector_load_store"],
             known.multiply_add + counts["multiply_add"], need.ideal,
         )  # fmt: skip
-    return records.summed(name, peer, rows.values())
+    return records.summed(name, peer, rows.values(), gap)
 
 
 def _say(result: Result) -> None:

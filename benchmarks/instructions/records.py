@@ -33,7 +33,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One peer on one model: instructions of all its kernels, or the reason why there are none."""
+    """One peer on one model: instructions of all its kernels, or the reason why there are none.
+
+    `difference` is the largest deviation of its outputs, computed on the phone, from those of ONNX
+    Runtime on this machine, over their largest value.
+    """
 
     model: str
     peer: str
@@ -42,13 +46,14 @@ class Result:
     simd: int = 0
     rows: tuple[Row, ...] = field(default=())
     problem: str = ""
+    difference: float = 0.0
 
 
-def summed(model: str, peer: str, rows: Iterable[Row]) -> Result:
+def summed(model: str, peer: str, rows: Iterable[Row], difference: float) -> Result:
     """The result of a model from its kernels."""
     found = tuple(sorted(rows, key=lambda r: (-r.all, r.kernel)))
     total = [sum(getattr(r, name) for r in found) for name in ("macs", "all", "simd")]
-    return Result(model, peer, *total, found)
+    return Result(model, peer, *total, found, difference=difference)
 
 
 def to_json(mcpu: str, results: Sequence[Result]) -> dict[str, Any]:
