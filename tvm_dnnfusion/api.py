@@ -29,10 +29,12 @@ from tvm_dnnfusion.pipeline import (
     cost_for,
     device_for,
     fuse,
+    tuned_by,
 )
 from tvm_dnnfusion.planners import plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.report.explain import Explanation, explain
 from tvm_dnnfusion.report.stats import Stats, statistics
 from tvm_dnnfusion.report.summary import summarise
@@ -118,6 +120,7 @@ def compile(
     threads: int | None = None,
     winograd: int = MAX_TILE,
     winograd_memory: float = WEIGHTS_GROWTH,
+    tuning_records: TuningDB | str | Path | None = None,
     progress: Progress | None = None,
 ) -> Compiled:
     """Fuse and build a model.
@@ -139,6 +142,7 @@ def compile(
     winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
     winograd_memory : how many times their memory all weights together may take for it: at least 1;
         where the fastest tiles need more, those that save the least time per byte give way.
+    tuning_records : what `dnnfusion tune` wrote: its best parameters win over the templates' own.
     progress : called with the name of each step before it begins.
 
     Raises
@@ -159,7 +163,10 @@ def compile(
     cost = cost_for(profile, chosen, measurer, threads=threads, variants=variants)
     rewriting = rewrite_options(rewrite)
     given = load_plan(plan)
-    options = Options(planner, rewriting, chosen, cost, given, "main", winograd, winograd_memory)
+    tuned = tuned_by(tuning_records, chosen)
+    options = Options(
+        planner, rewriting, chosen, cost, given, "main", winograd, winograd_memory, tuned
+    )
     fused = fuse(original, options, progress)
     built_for = target if target is not None else target_dict(chosen)
     made = built_for if isinstance(built_for, tvm.target.Target) else tvm.target.Target(built_for)

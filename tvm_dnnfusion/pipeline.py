@@ -14,6 +14,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
+from tvm_dnnfusion.codegen.form import Form, Tuned
 from tvm_dnnfusion.codegen.lower import Lowered, lower
 from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, check_growth
@@ -33,6 +34,8 @@ from tvm_dnnfusion.planners import check_plan, get_planner, planner_names
 from tvm_dnnfusion.planners import plan as make_plan
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
+from tvm_dnnfusion.profile.store import ProfileFileError
+from tvm_dnnfusion.profile.trials import UNITS, TuningDB, subject_key
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
 from tvm_dnnfusion.schedules.dispatch import VERSION, schedule_kernel
 from tvm_dnnfusion.settings import Debug, read
@@ -49,7 +52,8 @@ class Options:
     `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost`
     answers for the yellow cells of table 3. `winograd` is the largest m of Winograd's F(m, 3) that
     3x3 convolutions may take: 6, 4, 2, or 0 for none; `winograd_memory` is how many times their
-    memory all weights together may take for it (docs/winograd.md).
+    memory all weights together may take for it (docs/winograd.md). `tuned` answers with tuning
+    records, as `tuned_by` makes it; None: the templates' own choices.
     """
 
     planner: Any = "dnnfusion"
@@ -60,6 +64,7 @@ class Options:
     function: str = "main"
     winograd: int = MAX_TILE
     winograd_memory: float = WEIGHTS_GROWTH
+    tuned: Tuned | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,31 @@ def cost_for(
     )  # fmt: skip
 
 
+def tuned_by(records: TuningDB | str | Path | None, device: DeviceSpec) -> Tuned | None:
+    """Answers with the best tuning record of a form on a device; None without records.
+
+    Raises ProfileFileError for a file that is absent, or holds no tuning records.
+    """
+    if records is None:
+        return None
+    if not isinstance(records, TuningDB):
+        if not Path(records).exists():
+            raise ProfileFileError(f"there are no tuning records at {records}")
+        records = TuningDB(records, read_only=True)
+    db = records
+
+    def find(form: Form, graph: Graph) -> str | None:
+        signature = form.signature(graph)
+        for unit in UNITS:
+            key = subject_key(signature, device.name, device.cores, str(VERSION), unit)
+            trial = db.best(key)
+            if trial is not None:
+                return trial.params
+        return None
+
+    return find
+
+
 def target_fields(target: Any) -> dict[str, object]:
     """A TVM target, or what one is made from, as a dictionary."""
     made = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
@@ -187,7 +217,7 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     trace.plan(plan)
     say("lower")
     tiles, growth = options.winograd, options.winograd_memory
-    lowered = lower(imported, graph, plan, device, tiles, growth)
+    lowered = lower(imported, graph, plan, device, tiles, growth, options.tuned)
     trace.step("lower", lambda: f"{len(set(lowered.kernel_of.values()))} different kernels")
     trace.module("lower", lowered.module)
     say("schedule")

@@ -34,6 +34,7 @@ class Build:
     threads: int | None = None
     winograd: int = 6
     winograd_memory: float = 2.0
+    tuning_records: str | None = None
     winograd_given: bool = False  # whether an option says something about Winograd's
     target_given: bool = False
 
@@ -42,7 +43,7 @@ class Build:
         """Whether an option asks for something that only compiling can give."""
         return any(
             (self.planner, self.plan_file, self.no_rewrite, self.no_reassociate, self.measure,
-             self.winograd_given)
+             self.winograd_given, self.tuning_records)
         )  # fmt: skip
 
     def check(self) -> None:
@@ -88,6 +89,7 @@ class Build:
                 threads=self.threads,
                 winograd=self.winograd,
                 winograd_memory=self.winograd_memory,
+                tuning_records=self.records(),
                 progress=phases,
             )
         except PlanError as error:
@@ -104,6 +106,17 @@ class Build:
         from tvm_dnnfusion.rewrite import RewriteOptions
 
         return RewriteOptions(reassociate=False)
+
+    def records(self) -> Path | None:
+        """The tuning records: those named, else the cache's where there are any."""
+        from tvm_dnnfusion.profile.trials import FILE_NAME
+
+        if self.tuning_records == "none":
+            return None
+        if self.tuning_records is not None:
+            return Path(self.tuning_records)
+        path = settings.read().cache / FILE_NAME
+        return path if path.exists() else None
 
     def _profile(self) -> Any:
         """The profile database: the one named, else the cache's where it is or will be needed."""

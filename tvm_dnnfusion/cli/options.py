@@ -125,6 +125,11 @@ def building(command: F) -> F:
             metavar="TIMES",
             help="How many times their memory all weights may take for Winograd's; inf: any.",
         ),
+        click.option(
+            "--tuning-records",
+            metavar="FILE",
+            help="Records of `dnnfusion tune`, or none. Default: the cache folder's, if any.",
+        ),
     )
 
     @functools.wraps(command)
@@ -143,6 +148,7 @@ def building(command: F) -> F:
             "measure",
             "threads",
             "winograd_memory",
+            "tuning_records",
         )
         winograd = int(kwargs.pop("winograd"))
         build = Build(

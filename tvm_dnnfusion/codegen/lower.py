@@ -16,11 +16,12 @@ import tvm
 import tvm_ffi
 from tvm import relax
 
-from tvm_dnnfusion.codegen.block import Kernel, lower_block, lower_copy
+from tvm_dnnfusion.codegen.block import Kernel, lower_copy
+from tvm_dnnfusion.codegen.form import TRACE, Form, Tuned, recorded
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.layouts import assign_layouts
 from tvm_dnnfusion.codegen.movement import VIEWS
-from tvm_dnnfusion.codegen.plain import lower_plain
+from tvm_dnnfusion.codegen.params import ATTR, DEFAULT, Choices, ParamsError
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, Allowed, allowed
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
@@ -39,7 +40,8 @@ class Lowered:
     `kinds` maps block names to the template ("conv", "rows" ...), "plain", "relax" (left as ops),
     "view" or "in place" (no kernel at all) or "barrier"; `reasons` says why a block has no
     template, or a slower one that takes less memory; `kernel_of` names the PrimFunc that serves a
-    block. `places` are those of the plan that hold.
+    block. `places` are those of the plan that hold; `forms` say what kernels were made from, those
+    of blocks that have one of their own.
     """
 
     module: tvm.IRModule
@@ -47,6 +49,7 @@ class Lowered:
     reasons: Mapping[str, str]
     kernel_of: Mapping[str, str]
     places: Mapping[str, Place] = field(default_factory=dict)
+    forms: Mapping[str, Form] = field(default_factory=dict)
 
 
 def lower(
@@ -56,6 +59,7 @@ def lower(
     device: DeviceSpec,
     winograd: int = MAX_TILE,
     winograd_memory: float = WEIGHTS_GROWTH,
+    tuned: Tuned | None = None,
 ) -> Lowered:
     """Lower every block of a plan.
 
@@ -65,8 +69,12 @@ def lower(
     graph : the (rewritten) graph that the plan is of.
     winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
     winograd_memory : how many times their memory all weights together may take for it.
+    tuned : answers with the tuning record of a form; None: the templates' own choices.
+
+    Raises ParamsError for a record that does not fit its block.
     """
-    lowering = _Lowering(graph, plan, device, allowed(graph, device, winograd, winograd_memory))
+    budget = allowed(graph, device, winograd, winograd_memory)
+    lowering = _Lowering(graph, plan, device, budget, tuned)
     kernels = lowering.kernels()
     writer = FunctionWriter(imported, graph)
     emitter = _Emitter(writer, graph, frozenset(p.buffer for p in lowering.places.values()))
@@ -77,7 +85,10 @@ def lower(
         for kernel in kernels.get(block.name, ()):
             emitter.kernel(kernel)
     module = writer.finish()
-    return Lowered(module, lowering.kinds, lowering.reasons, emitter.kernel_of, lowering.places)
+    forms = {name: form for name, form in lowering.forms.items() if name in kernels}
+    return Lowered(
+        module, lowering.kinds, lowering.reasons, emitter.kernel_of, lowering.places, forms
+    )
 
 
 def is_view(ops: tuple[Op, ...]) -> bool:
@@ -96,10 +107,12 @@ class _Lowering:
     plan: Plan
     device: DeviceSpec
     winograd: Allowed
+    tuned: Tuned | None = None
     kinds: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     plain: dict[str, None] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
+    forms: dict[str, Form] = field(default_factory=dict)
 
     def kernels(self) -> dict[str, tuple[Kernel, ...]]:
         """Kernels by block name; blocks without an entry are emitted as Relax ops."""
@@ -172,9 +185,7 @@ class _Lowering:
         if self.kinds.get(block.name) != "plain":
             try:
                 limit = min(self.winograd.limits.get(op.name, MAX_TILE) for op in ops)
-                kernel = lower_block(
-                    block.name, ops, self.graph, layouts, self.device, self.places, limit
-                )
+                kernel = self._kernel(Form(block.name, ops, layouts, dict(self.places), limit))
                 self.kinds[block.name] = kernel.kind
                 lost = [why for op in ops if (why := self.winograd.reasons.get(op.name))]
                 if lost:
@@ -188,11 +199,26 @@ class _Lowering:
         if self._force_plain(ops) or disturbed:
             return None
         try:
-            return lower_plain(block.name, ops, self.graph)
+            return self._kernel(Form(block.name, ops, {}, {}, 0, plain=True))
         except (NotLowerable, tvm.error.InternalError, ValueError) as error:
             self.reasons[block.name] += f"; plain: {str(error).strip().splitlines()[-1][:200]}"
             self.kinds[block.name] = "relax"
             return None
+
+    def _kernel(self, form: Form) -> Kernel:
+        """The kernel of a form, with the parameters or the trace of its record."""
+        text = self.tuned(form, self.graph) if self.tuned is not None else None
+        params, trace = recorded(text) if text is not None else (DEFAULT, None)
+        try:
+            kernel = form.kernel(self.graph, self.device, Choices(params))
+        except ParamsError as error:
+            raise ParamsError(f"the tuning record of {form.name}: {error}") from error
+        self.forms[form.name] = form
+        if trace is not None:
+            kernel = replace(kernel, func=kernel.func.with_attr(TRACE, trace))
+        elif params and form.plain:
+            kernel = replace(kernel, func=kernel.func.with_attr(ATTR, params.text()))
+        return kernel
 
 
 @dataclass

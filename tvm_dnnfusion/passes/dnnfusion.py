@@ -17,10 +17,11 @@ from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.passes import attrs
-from tvm_dnnfusion.pipeline import Options, check_choices, cost_for, device_for, fuse
+from tvm_dnnfusion.pipeline import Options, check_choices, cost_for, device_for, fuse, tuned_by
 from tvm_dnnfusion.planners import plan_from_json, plan_to_json
 from tvm_dnnfusion.planners.plan import Plan
 from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.report.plan_file import read_plan
 from tvm_dnnfusion.rewrite import RewriteOptions
 
@@ -39,6 +40,7 @@ class DNNFusionPass:
     function : the Relax function.
     winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
     winograd_memory : how many times their memory all weights together may take for it: at least 1.
+    tuning_records : records of `dnnfusion tune`, or their file; None: the templates' own choices.
 
     The resulting module carries the plan and the rewriting report as the attributes
     "dnnfusion.plan" and "dnnfusion.rewrite". An IRModule goes in and a new one comes out; functions
@@ -60,12 +62,14 @@ class DNNFusionPass:
         function: str = "main",
         winograd: int = MAX_TILE,
         winograd_memory: float = WEIGHTS_GROWTH,
+        tuning_records: TuningDB | str | Path | None = None,
     ):
         check_choices(planner, device, rewrite, winograd, winograd_memory)
         self.winograd, self.winograd_memory = winograd, winograd_memory
         self.planner, self.device, self.profile, self.function = planner, device, profile, function
         self.rewriting = rewrite_options(rewrite)
         self.given = load_plan(plan)
+        self.records = tuning_records
 
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Fuse the function."""
@@ -80,6 +84,7 @@ class DNNFusionPass:
             self.function,
             self.winograd,
             self.winograd_memory,
+            tuned_by(self.records, device),
         )
         fused = fuse(mod, options)
         out = fused.module.with_attr(attrs.PLAN, plan_to_json(fused.plan))

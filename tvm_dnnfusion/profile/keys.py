@@ -67,6 +67,16 @@ def canonical_block(ops: Sequence[Op], graph: Graph) -> str:
     return json.dumps({"in": inputs, "ops": rows, "out": escaping}, separators=(",", ":"))
 
 
+def canonical_tensors(ops: Sequence[Op], graph: Graph) -> tuple[str, ...]:
+    """The tensors of a block in the order of their numbers in `canonical_block`: first those from
+    outside, then results. Two equal blocks have the same roles at the same places."""
+    order = _canonical_order(tuple(ops), graph)
+    made = [t for op in order for t in op.outputs]
+    inside = set(made)
+    outside = dict.fromkeys(t for op in order for t in op.inputs if t not in inside)
+    return (*outside, *made)
+
+
 def _escapes(graph: Graph, tensor: str, inside: set[str]) -> bool:
     """Whether a result is read outside the block, or returned."""
     readers = graph.consumers.get(tensor, ())

@@ -7,6 +7,7 @@ it is; a GPU's takes TVM's own rules, since without threads it would not be lega
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,6 +17,7 @@ from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
+from tvm_dnnfusion.codegen.form import TRACE
 from tvm_dnnfusion.codegen.params import ATTR, DEFAULT, Choices, params_of
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -66,6 +68,12 @@ _GPU: dict[str, Schedule] = {
 SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}
 
 
+class TraceError(Exception):
+    """A recorded trace does not fit the kernel."""
+
+    exit_code = 2
+
+
 class ScheduleWarning(UserWarning):
     """A kernel fell back to the plain schedule."""
 
@@ -86,6 +94,9 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
     if choices is None:
         text = (func.attrs or {}).get(ATTR)
         choices = Choices(params_of(str(text)) if text is not None else DEFAULT)
+    trace = (func.attrs or {}).get(TRACE)
+    if trace is not None:
+        return done(replayed(func, str(trace)), func, "trace", device.kind == "gpu")
     kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
     name = str((func.attrs or {}).get("global_symbol", "kernel"))
     table, gpu = SCHEDULES[device.kind], device.kind == "gpu"
@@ -95,7 +106,7 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
         sch = s_tir.Schedule(func)
         try:
             made = table[choice](make(sch, device, separate, choices))
-            return _done(made if made is not None else sch.mod["main"], func, choice, gpu)
+            return done(made if made is not None else sch.mod["main"], func, choice, gpu)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:
                 continue  # once more, with the outputs in loops of their own
@@ -116,14 +127,30 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
     made = fallback(func, tvm.target.Target(target_dict(device)))
     if made is None:
         raise ScheduleFailed(f"kernel {name} has no form that a GPU can run")
-    return _done(made, func, "dlight", True)
+    return done(made, func, "dlight", True)
 
 
-def _done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
+def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
+    """The scheduled body finished: borders taken out of loops, small buffers on the stack."""
     out = made if gpu else on_stack(whole(finish(made)))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)
+
+
+def replayed(func: Any, trace: str) -> Any:
+    """The function under a trace of MetaSchedule's, given as JSON.
+
+    Raises TraceError for one that is of another function.
+    """
+    sch = s_tir.Schedule(func)
+    try:
+        s_tir.schedule.Trace.apply_json_to_schedule(json.loads(trace), sch)
+    except (ScheduleError, InternalError, LookupError, TypeError, ValueError) as error:
+        name = str((func.attrs or {}).get("global_symbol", "kernel"))
+        message = f"the tuning record of kernel {name} is not its own: {_line(error)}"
+        raise TraceError(message) from error
+    return sch.mod["main"]
 
 
 def _line(error: Exception) -> str:

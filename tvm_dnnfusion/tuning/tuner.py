@@ -1,0 +1,227 @@
+"""The tuning of a model: a budget of trials over its different blocks, one committed row each.
+
+First every block's own template is measured, which says each block's share of the model's time; the
+rest of the budget follows these shares. Trials that the records hold already count and are not
+repeated, so an interrupted tuning goes on where it was. In the end a block's best is timed again,
+beside the template's own, so that what only looked faster is not kept (`confirm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from tvm_dnnfusion import __version__
+from tvm_dnnfusion.codegen.form import recorded
+from tvm_dnnfusion.codegen.params import DEFAULT, ParamsError
+from tvm_dnnfusion.codegen.stages import NotLowerable
+from tvm_dnnfusion.profile.database import utc_now
+from tvm_dnnfusion.profile.trials import INSTRUCTIONS, OWN, Trial, TuningDB
+from tvm_dnnfusion.tuning.genetic import Search
+from tvm_dnnfusion.tuning.replay import function_of
+from tvm_dnnfusion.tuning.runner import Outcome, Runner
+from tvm_dnnfusion.tuning.space import Genes, Space, explore
+from tvm_dnnfusion.tuning.tasks import Task
+
+REPEATS = 64
+"""Points in a row that are no new kernel, after which a block's space counts as searched."""
+CONFIRMED = "confirmed"
+"""The message of trials that were timed again at the end."""
+ROUNDS = 3
+"""How many bests of a block are timed again, each where the one before it was not confirmed."""
+GAIN = 0.01
+"""A best that is not this much faster than the template's own when timed again is noise."""
+
+MakeSearch = Callable[[Space, int], Search]
+
+
+@dataclass
+class State:
+    """How far one block is."""
+
+    task: Task
+    trials: int = 0
+    failed: int = 0
+    own: float | None = None
+    best: float | None = None
+    tried: dict[str, float | None] = field(default_factory=dict)
+    digests: dict[int, float | None] = field(default_factory=dict)
+    search: Search | None = None
+    space: Space | None = None
+    done: bool = False
+
+    @property
+    def cost(self) -> float:
+        """What the block costs the model untuned: all its equal blocks together."""
+        return (self.own or 0.0) * len(self.task.blocks)
+
+    def take(self, params: str, search: str, cost: float | None) -> None:
+        """Count a trial."""
+        self.trials += 1
+        self.failed += cost is None
+        self.tried[params] = cost
+        if search == OWN:
+            self.own = cost
+        if cost is not None and (self.best is None or cost < self.best):
+            self.best = cost
+
+
+Watch = Callable[[Sequence[State], "State | None"], None]
+"""Told of all blocks, and of the one that has just had a trial."""
+
+
+class Tuner:
+    """Tunes blocks by a search over the parameters of their templates.
+
+    Parameters
+    ----------
+    tasks : the different blocks.
+    db : where trials are kept, and found again.
+    runner : what measures.
+    make : makes the search of a block's space, from a seed.
+    watch : told after every trial.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        db: TuningDB,
+        runner: Runner,
+        make: MakeSearch,
+        watch: Watch = lambda states, state: None,
+        seed: int = 0,
+    ) -> None:
+        self.db, self.runner, self._make, self._watch, self._seed = db, runner, make, watch, seed
+        self.states = [self._known(task) for task in tasks]
+
+    def _known(self, task: Task) -> State:
+        """The state of a block from its records."""
+        state = State(task)
+        self.db.begin(task.subject)
+        for trial in self.db.trials(task.subject.key):
+            state.take(trial.params, trial.search, trial.cost)
+        return state
+
+    @property
+    def trials(self) -> int:
+        """Trials of all blocks, those of earlier runs among them."""
+        return sum(state.trials for state in self.states)
+
+    def run(self, budget: int) -> None:
+        """Make trials until there are so many, then confirm the best ones."""
+        self.measure_own(budget)
+        while self.trials < budget:
+            state = self._next(budget)
+            if state is None:
+                break
+            self.step(state)
+        self.confirm()
+
+    def measure_own(self, budget: int) -> None:
+        """Measure what the templates choose by themselves, the heaviest blocks first."""
+        heavy = sorted(self.states, key=lambda s: -s.task.subject.flops * len(s.task.blocks))
+        for state in heavy:
+            if DEFAULT.text() not in state.tried and self.trials < budget:
+                self._record(state, DEFAULT.text(), OWN, self._run(state, DEFAULT.text()))
+
+    def _next(self, budget: int) -> State | None:
+        """The block that is furthest behind its share of the budget."""
+        still = [s for s in self.states if not s.done and s.cost > 0]
+        total = sum(s.cost for s in still)
+        return max(still, key=lambda s: s.cost / total * budget - s.trials, default=None)
+
+    def step(self, state: State) -> bool:
+        """One more trial of a block; False where its space has nothing new."""
+        search, space = self._search(state)
+        for _ in range(REPEATS):
+            genes = search.ask()
+            if self._try(state, search, space, genes):
+                return True
+        state.done = True
+        return False
+
+    def _try(self, state: State, search: Search, space: Space, genes: Genes) -> bool:
+        """Measure a point, if it is a kernel that was not measured yet."""
+        try:
+            made = state.task.candidate(space.params(genes))
+        except (ParamsError, NotLowerable):
+            search.tell(genes, None)
+            return False
+        text = made.params.text()
+        if text in state.tried or made.digest in state.digests:
+            search.tell(genes, state.tried.get(text, state.digests.get(made.digest)))
+            return False
+        outcome = self.runner.measure(made.func)
+        state.digests[made.digest] = outcome.cost
+        search.tell(genes, outcome.cost)
+        self._record(state, text, search.name, outcome)
+        return True
+
+    def _search(self, state: State) -> tuple[Search, Space]:
+        """The block's search, told of the trials that there are."""
+        if state.search is None or state.space is None:
+            state.space = explore(state.task)
+            state.search = self._make(state.space, self._seed)
+            own = state.task.candidate().digest
+            state.digests[own] = state.own
+            for text, cost in state.tried.items():
+                genes = _genes(state.space, text)
+                if genes is not None:
+                    state.search.tell(genes, cost)
+        return state.search, state.space
+
+    def _run(self, state: State, text: str) -> Outcome:
+        return self.runner.measure(function_of(state.task, text))
+
+    def _record(
+        self, state: State, text: str, search: str, outcome: Outcome, again: bool = False
+    ) -> None:
+        message = CONFIRMED if again and not outcome.message else outcome.message
+        trial = Trial(
+            state.task.subject.key, text, search, outcome.cost, outcome.spread, outcome.samples,
+            message, utc_now(), __version__,
+        )  # fmt: skip
+        self.db.put(trial)
+        if not again:
+            state.take(text, search, outcome.cost)
+        self._watch(self.states, state)
+
+    def confirm(self) -> None:
+        """Time the best of each block again beside the template's own; counts need no second look.
+
+        A best that is not faster then takes its new cost in the records, and the next one is looked
+        at, so that a lucky timing does not win.
+        """
+        if self.runner.unit == INSTRUCTIONS:
+            return
+        for state in self.states:
+            for _ in range(ROUNDS):
+                if not self._confirm(state):
+                    break
+            best = self.db.best(state.task.subject.key)
+            state.best = best.cost if best is not None else None
+
+    def _confirm(self, state: State) -> bool:
+        """One look at the best of a block; whether another one may be the best now."""
+        best = self.db.best(state.task.subject.key)
+        own = next(
+            (t for t in self.db.trials(state.task.subject.key) if t.search == OWN and t.cost), None
+        )
+        if best is None or own is None or best.search == OWN or best.message == CONFIRMED:
+            return False
+        again, mine = self._run(state, best.params), self._run(state, own.params)
+        if mine.cost is not None:
+            self._record(state, own.params, OWN, mine, again=True)
+            state.own = mine.cost
+        if again.cost is None or mine.cost is None:
+            self._record(state, best.params, best.search, again, again=True)
+            return True
+        faster = again.cost < (1 - GAIN) * mine.cost
+        kept = again if faster else Outcome(max(again.cost, mine.cost), again.spread, again.samples)
+        self._record(state, best.params, best.search, kept, again=True)
+        return not faster
+
+
+def _genes(space: Space, text: str) -> Genes | None:
+    params, trace = recorded(text)
+    return space.genes(params) if trace is None else None
