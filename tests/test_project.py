@@ -27,6 +27,7 @@ LAYERS = (
     ("schedules", "runtime"),
     ("trace",),
     ("pipeline", "measuring", "report"),
+    ("tuning",),
     ("passes",),
     ("api",),
     ("cli",),

@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "run": "Run a model or an optimised library once.",
     "bench": "Measure latency: median, p90, and per kernel.",
     "devices": "Devices to compile for and to run on; the virtual phone.",
+    "tune": "Search for better parameters of a model's blocks, by measurement.",
     "gnn": "Train and check the graph network of the planner get.",
     "db": "The profile database: status, export, merge.",
     "doctor": "Check this installation and say how to mend it.",

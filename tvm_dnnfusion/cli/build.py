@@ -14,6 +14,7 @@ from tvm_dnnfusion.report.summary import GraphSummary, summarise
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.api import Compiled
+    from tvm_dnnfusion.pipeline import Fused
     from tvm_dnnfusion.runtime.module import Module
 
 Shapes = dict[str, tuple[int, ...]]
@@ -99,6 +100,26 @@ class Build:
                 f"{self.plan_file} does not fit {model}: {error}. Is it the plan of another model, "
                 f"or was it made with other rewriting options?"
             ) from error
+
+    def fuse(self, model: str, shapes: Shapes | None, phases: Phases) -> Fused:
+        """Import, rewrite, plan, lower and schedule a model file, without records and without
+        building it. Raises as `compile` does."""
+        import tvm
+
+        from tvm_dnnfusion.passes.dnnfusion import rewrite_options
+        from tvm_dnnfusion.pipeline import Options, cost_for, device_for, fuse
+        from tvm_dnnfusion.report.plan_file import read_plan
+
+        self.check()
+        plan = None if self.plan_file is None else read_plan(self.plan_file)
+        device = device_for(tvm.target.Target(self.target))
+        phases("import")
+        original = load_model(model, shapes, self.params)
+        options = Options(
+            self.planner or "dnnfusion", rewrite_options(self._rewrite()), device,
+            cost_for(self._profile(), device), plan, "main", self.winograd, self.winograd_memory,
+        )  # fmt: skip
+        return fuse(original, options, phases)
 
     def _rewrite(self) -> Any:
         if self.no_rewrite or not self.no_reassociate:

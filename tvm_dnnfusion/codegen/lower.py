@@ -74,7 +74,7 @@ def lower(
     Raises ParamsError for a record that does not fit its block.
     """
     budget = allowed(graph, device, winograd, winograd_memory)
-    lowering = _Lowering(graph, plan, device, budget, tuned)
+    lowering = _Lowering(graph, plan, device, budget, winograd, tuned)
     kernels = lowering.kernels()
     writer = FunctionWriter(imported, graph)
     emitter = _Emitter(writer, graph, frozenset(p.buffer for p in lowering.places.values()))
@@ -107,6 +107,7 @@ class _Lowering:
     plan: Plan
     device: DeviceSpec
     winograd: Allowed
+    largest: int
     tuned: Tuned | None = None
     kinds: dict[str, str] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
@@ -184,7 +185,7 @@ class _Lowering:
     ) -> Kernel | None:
         if self.kinds.get(block.name) != "plain":
             try:
-                limit = min(self.winograd.limits.get(op.name, MAX_TILE) for op in ops)
+                limit = min(self._limit(op) for op in ops)
                 kernel = self._kernel(Form(block.name, ops, layouts, dict(self.places), limit))
                 self.kinds[block.name] = kernel.kind
                 lost = [why for op in ops if (why := self.winograd.reasons.get(op.name))]
@@ -204,6 +205,14 @@ class _Lowering:
             self.reasons[block.name] += f"; plain: {str(error).strip().splitlines()[-1][:200]}"
             self.kinds[block.name] = "relax"
             return None
+
+    def _limit(self, op: Op) -> int:
+        """The largest m of Winograd's that an op may take: that which it takes by itself, or any
+        where the budget has room for that."""
+        own = self.winograd.limits.get(op.name)
+        if own is None:
+            return MAX_TILE
+        return self.largest if self.winograd.room and op.name not in self.winograd.reasons else own
 
     def _kernel(self, form: Form) -> Kernel:
         """The kernel of a form, with the parameters or the trace of its record."""

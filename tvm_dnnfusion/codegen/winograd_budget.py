@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape, shape_of
 from tvm_dnnfusion.codegen.stages import NotLowerable
-from tvm_dnnfusion.codegen.winograd_choice import best, direct_cycles, possible
+from tvm_dnnfusion.codegen.winograd_choice import best, candidates, direct_cycles, possible
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -39,13 +39,16 @@ class Allowed:
 
     `limits` holds the m (0: direct) of each convolution that Winograd could compute, by op name;
     `reasons` says of those that the budget changed what they are now, and were. `weights` are the
-    bytes of all weights under these choices, `original` those of the graph's constants.
+    bytes of all weights under these choices, `original` those of the graph's constants. `room` says
+    that every convolution which the budget left alone could take the largest m there is, and all
+    weights would still be within it: a search may then try what the cost model did not choose.
     """
 
     limits: Mapping[str, int]
     reasons: Mapping[str, str]
     weights: int
     original: int
+    room: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,8 @@ def allowed(
             limits[name] = way.m
             if way.m < ways[0].m:
                 reasons[name] = f"{_named(way.m)} instead of {_named(ways[0].m)}: weights"
-    return Allowed(limits, reasons, held, original)
+    largest = sum(_largest(op, graph, device, limit) for op in graph.ops if op.name not in reasons)
+    return Allowed(limits, reasons, held, original, held + largest <= original * growth)
 
 
 def _reduce(shared: list[_Shared], states: list[State], held: int, budget: float) -> int:
@@ -196,6 +200,13 @@ def _possible(op: Op, graph: Graph, device: DeviceSpec) -> ConvShape | None:
     except NotLowerable:
         return None
     return sizes if possible(sizes, device) else None
+
+
+def _largest(op: Op, graph: Graph, device: DeviceSpec, limit: int) -> int:
+    """Bytes of a convolution's weights under the largest m; 0 for what Winograd cannot compute."""
+    sizes = _possible(op, graph, device)
+    found = list(candidates(sizes, device, limit)) if sizes is not None and limit else []
+    return max((4 * math.prod(c.tiling.weight_shape) for c in found), default=0)
 
 
 def _ways(sizes: ConvShape, device: DeviceSpec, limit: int, size: int) -> tuple[_Way, ...]:

@@ -12,27 +12,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from tvm_dnnfusion import __version__
-from tvm_dnnfusion.codegen.form import recorded
-from tvm_dnnfusion.codegen.params import DEFAULT, ParamsError
-from tvm_dnnfusion.codegen.stages import NotLowerable
+from tvm_dnnfusion.codegen.params import DEFAULT
 from tvm_dnnfusion.profile.database import utc_now
 from tvm_dnnfusion.profile.trials import INSTRUCTIONS, OWN, Trial, TuningDB
-from tvm_dnnfusion.tuning.genetic import Search
-from tvm_dnnfusion.tuning.replay import function_of
+from tvm_dnnfusion.tuning.proposals import REPEATS, Make, Proposer, function_of
 from tvm_dnnfusion.tuning.runner import Outcome, Runner
-from tvm_dnnfusion.tuning.space import Genes, Space, explore
 from tvm_dnnfusion.tuning.tasks import Task
 
-REPEATS = 64
-"""Points in a row that are no new kernel, after which a block's space counts as searched."""
 CONFIRMED = "confirmed"
 """The message of trials that were timed again at the end."""
 ROUNDS = 3
 """How many bests of a block are timed again, each where the one before it was not confirmed."""
 GAIN = 0.01
 """A best that is not this much faster than the template's own when timed again is noise."""
-
-MakeSearch = Callable[[Space, int], Search]
 
 
 @dataclass
@@ -46,8 +38,7 @@ class State:
     best: float | None = None
     tried: dict[str, float | None] = field(default_factory=dict)
     digests: dict[int, float | None] = field(default_factory=dict)
-    search: Search | None = None
-    space: Space | None = None
+    proposer: Proposer | None = None
     done: bool = False
 
     @property
@@ -71,14 +62,14 @@ Watch = Callable[[Sequence[State], "State | None"], None]
 
 
 class Tuner:
-    """Tunes blocks by a search over the parameters of their templates.
+    """Tunes blocks, each by a proposer of its own.
 
     Parameters
     ----------
     tasks : the different blocks.
     db : where trials are kept, and found again.
     runner : what measures.
-    make : makes the search of a block's space, from a seed.
+    make : makes who proposes candidates of a block.
     watch : told after every trial.
     """
 
@@ -87,11 +78,10 @@ class Tuner:
         tasks: Sequence[Task],
         db: TuningDB,
         runner: Runner,
-        make: MakeSearch,
+        make: Make,
         watch: Watch = lambda states, state: None,
-        seed: int = 0,
     ) -> None:
-        self.db, self.runner, self._make, self._watch, self._seed = db, runner, make, watch, seed
+        self.db, self.runner, self._make, self._watch = db, runner, make, watch
         self.states = [self._known(task) for task in tasks]
 
     def _known(self, task: Task) -> State:
@@ -132,43 +122,24 @@ class Tuner:
 
     def step(self, state: State) -> bool:
         """One more trial of a block; False where its space has nothing new."""
-        search, space = self._search(state)
+        if state.proposer is None:
+            state.digests[_digest_of_own(state.task)] = state.own
+            state.proposer = self._make(state.task, state.tried)
         for _ in range(REPEATS):
-            genes = search.ask()
-            if self._try(state, search, space, genes):
-                return True
+            found = state.proposer.propose()
+            if found is None:
+                break
+            if found.text in state.tried or found.digest in state.digests:
+                known = state.tried.get(found.text, state.digests.get(found.digest))
+                state.proposer.tell(found, known)
+                continue
+            outcome = self.runner.measure(found.func)
+            state.digests[found.digest] = outcome.cost
+            self._record(state, found.text, state.proposer.name, outcome)
+            state.proposer.tell(found, outcome.cost)
+            return True
         state.done = True
         return False
-
-    def _try(self, state: State, search: Search, space: Space, genes: Genes) -> bool:
-        """Measure a point, if it is a kernel that was not measured yet."""
-        try:
-            made = state.task.candidate(space.params(genes))
-        except (ParamsError, NotLowerable):
-            search.tell(genes, None)
-            return False
-        text = made.params.text()
-        if text in state.tried or made.digest in state.digests:
-            search.tell(genes, state.tried.get(text, state.digests.get(made.digest)))
-            return False
-        outcome = self.runner.measure(made.func)
-        state.digests[made.digest] = outcome.cost
-        search.tell(genes, outcome.cost)
-        self._record(state, text, search.name, outcome)
-        return True
-
-    def _search(self, state: State) -> tuple[Search, Space]:
-        """The block's search, told of the trials that there are."""
-        if state.search is None or state.space is None:
-            state.space = explore(state.task)
-            state.search = self._make(state.space, self._seed)
-            own = state.task.candidate().digest
-            state.digests[own] = state.own
-            for text, cost in state.tried.items():
-                genes = _genes(state.space, text)
-                if genes is not None:
-                    state.search.tell(genes, cost)
-        return state.search, state.space
 
     def _run(self, state: State, text: str) -> Outcome:
         return self.runner.measure(function_of(state.task, text))
@@ -222,6 +193,5 @@ class Tuner:
         return not faster
 
 
-def _genes(space: Space, text: str) -> Genes | None:
-    params, trace = recorded(text)
-    return space.genes(params) if trace is None else None
+def _digest_of_own(task: Task) -> int:
+    return task.candidate().digest

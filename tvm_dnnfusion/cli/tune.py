@@ -1,0 +1,144 @@
+"""`dnnfusion tune`: search for better parameters of a model's blocks, by measurement."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvm_dnnfusion import settings
+from tvm_dnnfusion.cli import options
+from tvm_dnnfusion.cli.build import Build, Shapes
+from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.tuning_table import Live, block_rows, blocks_table
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.tuning.runner import Runner
+    from tvm_dnnfusion.tuning.tuner import State
+
+SEARCHES = ("genetic", "bayesian", "metaschedule")
+TRIALS = 500
+
+
+@click.command("tune")
+@options.model
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    default=TRIALS,
+    show_default=True,
+    help="Candidates in all, over all blocks; those of earlier runs count.",
+)
+@click.option(
+    "--search",
+    type=click.Choice(SEARCHES),
+    default="genetic",
+    show_default=True,
+    help="Over the templates' parameters (genetic, bayesian), or over the TIR (metaschedule).",
+)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Wall limit of one candidate; what crashes or hangs costs that.",
+)
+@click.option("--rpc-tracker", metavar="HOST:PORT", help="Measure on a device of this tracker.")
+@click.option("--rpc-key", metavar="KEY", help="The key of the device at the tracker.")
+@click.option(
+    "--device",
+    "address",
+    metavar="ADDRESS",
+    help="Measure there: local, rpc://HOST:PORT, tracker://HOST:PORT/KEY, virtual.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@options.building
+@options.common
+def command(
+    model: str,
+    input_shapes: Shapes | None,
+    trials: int,
+    search: str,
+    timeout_s: float,
+    rpc_tracker: str | None,
+    rpc_key: str | None,
+    address: str | None,
+    seed: int,
+    build: Build,
+    as_json: bool,
+) -> None:
+    """Tune the blocks of MODEL within a number of trials, and keep what was found.
+
+    Each block starts with its template's own parameters, so tuning never ends worse than it starts.
+    Every trial is kept at once: interrupted at any moment, the same command goes on. `optimize`,
+    `run`, `bench` and `verify` take the records by themselves (--tuning-records).
+    """
+    place = _address(address, rpc_tracker, rpc_key)
+    path = _path(build)
+    output = Output(as_json)
+    from tvm_dnnfusion.profile.trials import TuningDB
+    from tvm_dnnfusion.tuning.factory import make_runner, proposer
+    from tvm_dnnfusion.tuning.tasks import tasks_of
+    from tvm_dnnfusion.tuning.tuner import Tuner
+
+    make = proposer(search, seed)
+    with Phases(output.notes) as phases:
+        fused = build.fuse(model, input_shapes, phases)
+    runner = make_runner(place, build.target, build.threads, timeout_s)
+    try:
+        with TuningDB(path) as db, Live(output, trials, fused.device) as live:
+            tuner = Tuner(tasks_of(fused, runner.unit), db, runner, make, live)
+            _run(tuner, trials, runner, output, path)
+            states = tuner.states
+    finally:
+        runner.close()
+    data, title = _result(states, path, runner.unit, tuner.trials)
+    output.emit(data, blocks_table(title, states, fused.device))
+
+
+def _run(tuner: Any, trials: int, runner: Runner, output: Output, path: Path) -> None:
+    try:
+        tuner.run(trials)
+    except BaseException:
+        with suppress(Exception):
+            output.note(f"{tuner.trials} trials are kept in {path}; the same command goes on")
+        raise
+
+
+def _address(address: str | None, tracker: str | None, key: str | None) -> str:
+    """Where to measure. Raises click.UsageError for options that do not go together."""
+    if (tracker is None) != (key is None):
+        raise click.UsageError("--rpc-tracker and --rpc-key belong together")
+    if tracker is not None and address is not None:
+        raise click.UsageError("--device and --rpc-tracker exclude each other")
+    return address or (f"tracker://{tracker}/{key}" if tracker else "local")
+
+
+def _path(build: Build) -> Path:
+    from tvm_dnnfusion.profile.trials import FILE_NAME
+
+    if build.tuning_records == "none":
+        raise click.UsageError("--tuning-records none: tuning needs a file to keep its records")
+    if build.tuning_records is not None:
+        return Path(build.tuning_records)
+    return settings.read().cache / FILE_NAME
+
+
+def _result(states: list[State], path: Path, unit: str, trials: int) -> tuple[dict[str, Any], str]:
+    own = sum((s.own or 0.0) * len(s.task.blocks) for s in states)
+    best = sum((s.best or s.own or 0.0) * len(s.task.blocks) for s in states)
+    gain = f", {own / best:.3f} times as fast as untuned" if best > 0 else ""
+    data = {
+        "records": str(path),
+        "unit": unit,
+        "trials": trials,
+        "untuned": own,
+        "tuned": best,
+        "blocks": block_rows(states),
+    }
+    return data, f"{trials} trials in {path}: all blocks {best:,.0f} {unit}{gain}"
