@@ -1,0 +1,74 @@
+"""`dnnfusion tune`: a small model tuned, resumed, and its records taken by the other commands."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+
+from tests.cli.conftest import call  # noqa: F401
+from tests.tuning.models import Counting, small
+from tvm_dnnfusion.tuning import factory
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "small.onnx"
+    onnx.save(small(), path)
+    return path
+
+
+@pytest.fixture
+def counting(monkeypatch):
+    made = []
+
+    def make(address, target, threads, timeout_s):
+        made.append(Counting())
+        return made[-1]
+
+    monkeypatch.setattr(factory, "make_runner", make)
+    return made
+
+
+def test_tuning_is_kept_and_goes_on(call, model, counting, tmp_path):  # noqa: F811
+    first = call("tune", model, "--trials", 9, "--json")
+    assert first.code == 0
+    found = first.json
+    assert found["trials"] == 9 and found["records"] == str(tmp_path / "cache" / "tuning.sqlite")
+    assert found["tuned"] <= found["untuned"]
+    assert sum(b["trials"] for b in found["blocks"]) == 9
+    second = call("tune", model, "--trials", 12)
+    assert second.code == 0 and "12 trials in" in second.out
+    assert "of peak" in second.out and "b000_conv2d_relu" in second.out
+    status = call("db", "status", "--json")
+    assert status.json["tuning"]["trials"] == 12 and status.json["tuning"]["blocks"] == 4
+
+
+@pytest.mark.parametrize("options, message", [
+    (["--rpc-tracker", "localhost:9190"], "belong together"),
+    (["--rpc-tracker", "localhost:9190", "--rpc-key", "k", "--device", "local"], "exclude"),
+    (["--tuning-records", "none"], "needs a file"),
+    (["--search", "luck"], "luck"),
+    (["--trials", "0"], "trials"),
+])  # fmt: skip
+def test_options_that_do_not_go_together(call, model, options, message):  # noqa: F811
+    answer = call("tune", model, *options)
+    assert answer.code == 2 and message in answer.err
+
+
+def test_an_interrupted_tuning_says_how_to_go_on(call, model, counting, monkeypatch):  # noqa: F811
+    def measure(self, func):
+        if len(self.measured) == 3:
+            raise KeyboardInterrupt
+        return original(self, func)
+
+    original = Counting.measure
+    monkeypatch.setattr(Counting, "measure", measure)
+    answer = call("tune", model, "--trials", 9)
+    assert answer.code == 4 and "3 trials are kept in" in answer.err
+
+
+def test_records_are_taken_by_run(call, model, counting, tmp_path):  # noqa: F811
+    assert call("tune", model, "--trials", 9).code == 0
+    for records in ((), ("--tuning-records", "none")):
+        assert call("run", model, *records).code == 0
+    assert call("run", model, "--tuning-records", tmp_path / "no.sqlite").code == 2
