@@ -9,6 +9,7 @@ import click
 from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.tuning_status import tuning_status
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.report.format import bytes_text, count_text
 from tvm_dnnfusion.report.table import table
@@ -31,7 +32,7 @@ def _open(path: Path | None, *, read_only: bool = False) -> ProfileDB:
 @options.database
 @options.common
 def status(database: Path | None, as_json: bool) -> None:
-    """How many measurements there are, of which devices and schedule versions."""
+    """How many measurements there are, of which devices and schedule versions; tuning records."""
     with _open(database, read_only=True) as db:
         found = db.status()
     data = {
@@ -52,7 +53,8 @@ def status(database: Path | None, as_json: bool) -> None:
         *((f"schedules {name}", count_text(n)) for name, n in found.schedules),
         *(("damaged, set aside", str(p)) for p in found.set_aside),
     ]
-    Output(as_json).emit(data, table("Profile database", ("", ""), rows))
+    data["tuning"], tuned = tuning_status()
+    Output(as_json).emit(data, table("Profile database", ("", ""), rows), tuned)
 
 
 @command.command("export")

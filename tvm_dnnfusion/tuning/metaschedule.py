@@ -9,8 +9,11 @@ among the search's first individuals.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import json
 import logging
+import sys
 from collections import deque
 from typing import Any
 
@@ -29,6 +32,7 @@ from tvm_dnnfusion.tuning.bayesian import MissingExtra
 from tvm_dnnfusion.tuning.proposals import Proposal
 from tvm_dnnfusion.tuning.tasks import Task, workload_of
 
+_INTRINSICS = "tvm.s_tir.tensor_intrin"
 BATCH = 8
 """Candidates that the search hands out at a time, after which its model learns of them."""
 MAX_TRIALS = 1 << 20
@@ -44,6 +48,7 @@ class MetaScheduleProposer:
     name = "metaschedule"
 
     def __init__(self, task: Task, tried: dict[str, float | None], seed: int = 0) -> None:
+        _load_intrinsics()
         self._task = task
         self._module = workload_of(task.kernel)
         self._target = tvm.target.Target(target_dict(task.device))
@@ -156,6 +161,18 @@ def _model(cores: int) -> Any:
             "--search genetic"
         ) from error
     return ms.cost_model.CostModel.create("xgb", num_tuning_cores=cores)
+
+
+def _load_intrinsics() -> None:
+    """Load the tensor intrinsics of CPUs only. A `TuneContext` imports TVM's package of them, which
+    also parses those of all GPUs: half a minute of every process, for nothing."""
+    if _INTRINSICS in sys.modules:
+        return
+    found = importlib.util.find_spec(_INTRINSICS)
+    if found is not None:
+        sys.modules[_INTRINSICS] = importlib.util.module_from_spec(found)  # it is not executed
+        for part in ("x86", "arm_cpu"):
+            importlib.import_module(f"{_INTRINSICS}.{part}")
 
 
 def _silent() -> logging.Logger:
