@@ -14,7 +14,7 @@ from typing import Any
 import tvm
 from tvm import relax
 
-from tvm_dnnfusion.codegen.form import Form, Tuned
+from tvm_dnnfusion.codegen.form import BY_WORKLOAD, Form, Tuned, module_hash, workload_of
 from tvm_dnnfusion.codegen.lower import Lowered, lower
 from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH, check_growth
@@ -162,15 +162,17 @@ def tuned_by(records: TuningDB | str | Path | None, device: DeviceSpec) -> Tuned
             raise ProfileFileError(f"there are no tuning records at {records}")
         records = TuningDB(records, read_only=True)
     db = records
+    imported = any(s.form.startswith(BY_WORKLOAD) for s in db.subjects())
+
+    def best(form: str) -> str | None:
+        keys = (subject_key(form, device.name, device.cores, str(VERSION), u) for u in UNITS)
+        return next((trial.params for k in keys if (trial := db.best(k)) is not None), None)
 
     def find(form: Form, graph: Graph) -> str | None:
-        signature = form.signature(graph)
-        for unit in UNITS:
-            key = subject_key(signature, device.name, device.cores, str(VERSION), unit)
-            trial = db.best(key)
-            if trial is not None:
-                return trial.params
-        return None
+        text = best(form.signature(graph))
+        if text is not None or not imported:
+            return text
+        return best(BY_WORKLOAD + module_hash(workload_of(form.kernel(graph, device).func)))
 
     return find
 

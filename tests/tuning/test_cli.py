@@ -44,8 +44,8 @@ def test_tuning_is_kept_and_goes_on(call, model, counting, tmp_path):  # noqa: F
 
 
 @pytest.mark.parametrize("options, message", [
-    (["--rpc-tracker", "localhost:9190"], "belong together"),
-    (["--rpc-tracker", "localhost:9190", "--rpc-key", "k", "--device", "local"], "exclude"),
+    (["--rpc-tracker", "localhost:9190"], "go together"),
+    (["--rpc-tracker", "localhost:9190", "--rpc-key", "k", "--device", "local"], "already"),
     (["--tuning-records", "none"], "needs a file"),
     (["--search", "luck"], "luck"),
     (["--trials", "0"], "trials"),

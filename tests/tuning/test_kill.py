@@ -97,7 +97,7 @@ from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.tuning.runner import LocalRunner
 runner = LocalRunner(target_dict(host()), threads=1, limits=QUICK)
 runner.measure(sound())
-print(runner._child.pid, flush=True)
+print(runner.child._process.pid, flush=True)
 time.sleep(600)
 """
     parent = subprocess.Popen(

@@ -12,6 +12,7 @@ import tvm_ffi
 from tests.helpers import DEVICE
 from tests.tuning.models import Counting, small, tasks
 from tvm_dnnfusion.api import compile as compile_model
+from tvm_dnnfusion.codegen.form import workload_of
 from tvm_dnnfusion.codegen.params import ATTR, ParamsError
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.pipeline import Options, fuse, tuned_by
@@ -19,7 +20,6 @@ from tvm_dnnfusion.profile.store import ProfileFileError
 from tvm_dnnfusion.profile.trials import OWN, Trial, TuningDB
 from tvm_dnnfusion.tuning.factory import proposer
 from tvm_dnnfusion.tuning.runner import Outcome
-from tvm_dnnfusion.tuning.tasks import workload_of
 from tvm_dnnfusion.tuning.tuner import CONFIRMED, Tuner
 
 

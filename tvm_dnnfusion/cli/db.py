@@ -9,6 +9,7 @@ import click
 from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.tuning_exchange import export_command, import_command
 from tvm_dnnfusion.cli.tuning_status import tuning_status
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.report.format import bytes_text, count_text
@@ -91,3 +92,7 @@ def merge_rows(sources: tuple[Path, ...], database: Path | None, as_json: bool) 
     rows = [(s, *(count_text(n) for n in (r.added, r.replaced, r.kept))) for s, r in reports]
     columns = ("source", "added", "replaced", "kept as newer")
     Output(as_json).emit(data, table("Merged", columns, rows, right=(1, 2, 3)))
+
+
+command.add_command(export_command)
+command.add_command(import_command)

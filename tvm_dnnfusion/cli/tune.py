@@ -12,8 +12,10 @@ from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.place import address_of
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.tuning_table import Live, block_rows, blocks_table
+from tvm_dnnfusion.devices.sessions.address import FORMS, LOCAL
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.tuning.runner import Runner
@@ -54,7 +56,7 @@ TRIALS = 500
     "--device",
     "address",
     metavar="ADDRESS",
-    help="Measure there: local, rpc://HOST:PORT, tracker://HOST:PORT/KEY, virtual.",
+    help=f"Measure on this device: {FORMS}.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @options.building
@@ -78,7 +80,7 @@ def command(
     Every trial is kept at once: interrupted at any moment, the same command goes on. `optimize`,
     `run`, `bench` and `verify` take the records by themselves (--tuning-records).
     """
-    place = _address(address, rpc_tracker, rpc_key)
+    place = str(address_of(address, rpc_tracker, rpc_key) or LOCAL)
     path = _path(build)
     output = Output(as_json)
     from tvm_dnnfusion.profile.trials import TuningDB
@@ -108,15 +110,6 @@ def _run(tuner: Any, trials: int, runner: Runner, output: Output, path: Path) ->
         with suppress(Exception):
             output.note(f"{tuner.trials} trials are kept in {path}; the same command goes on")
         raise
-
-
-def _address(address: str | None, tracker: str | None, key: str | None) -> str:
-    """Where to measure. Raises click.UsageError for options that do not go together."""
-    if (tracker is None) != (key is None):
-        raise click.UsageError("--rpc-tracker and --rpc-key belong together")
-    if tracker is not None and address is not None:
-        raise click.UsageError("--device and --rpc-tracker exclude each other")
-    return address or (f"tracker://{tracker}/{key}" if tracker else "local")
 
 
 def _path(build: Build) -> Path:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import tvm
+import tvm_ffi
+
 from tvm_dnnfusion.codegen import convolution
 from tvm_dnnfusion.codegen.block import Kernel, lower_block
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
@@ -88,3 +91,21 @@ def _trace(text: str) -> str | None:
     except json.JSONDecodeError:
         return None
     return json.dumps(found["trace"]) if isinstance(found, dict) and "trace" in found else None
+
+
+BY_WORKLOAD = "workload:"
+"""Before the hash of a TIR module: the form of a record of which only that is known."""
+
+
+def workload_of(func: Any) -> tvm.IRModule:
+    """A kernel as MetaSchedule takes it: a module of one function, without what only names it."""
+    bare = func
+    for name in [str(key) for key, _ in (func.attrs or {}).items()]:
+        if name.startswith("dnnfusion."):
+            bare = bare.without_attr(name)
+    return tvm.IRModule({"main": bare.with_attr("global_symbol", "main")})
+
+
+def module_hash(mod: tvm.IRModule) -> str:
+    """The structural hash of a module: 16 hexadecimal digits."""
+    return f"{tvm_ffi.structural_hash(mod) & (1 << 64) - 1:016x}"

@@ -40,8 +40,8 @@ OWN = "template"
 class Subject:
     """A block that is tuned, once for all blocks equal to it.
 
-    `form` is `codegen.form.signature` (or "workload:" with the hash of a TIR module that came from
-    elsewhere), `kind` its template, `workload` the structural hash of its TIR, `flops` its work.
+    `form` is `codegen.form`'s signature (or `BY_WORKLOAD` with the hash of a TIR module that came
+    from elsewhere), `kind` its template, `workload` the structural hash of its TIR, `flops` its work.
     """
 
     key: str
@@ -100,7 +100,9 @@ CREATE TABLE IF NOT EXISTS trial (
     library TEXT NOT NULL, PRIMARY KEY (key, params)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS fastest ON trial (key, cost);
-CREATE TABLE IF NOT EXISTS workload (hash TEXT PRIMARY KEY, module TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS workload (
+    hash TEXT PRIMARY KEY, module TEXT NOT NULL, target TEXT NOT NULL
+);
 """
 
 
@@ -159,13 +161,14 @@ class TuningDB:
             self._connection.executemany(_PUT_SUBJECT, [astuple(s) for s in subjects])
             self._connection.executemany(_PUT_TRIAL, [astuple(t) for t in trials])
 
-    def keep_workload(self, digest: str, module: str) -> None:
-        """Keep the TIR module that traces of a subject belong to, as TVM's JSON."""
-        self._write("INSERT OR IGNORE INTO workload VALUES (?, ?)", ((digest, module),))
+    def keep_workload(self, digest: str, module: str, target: str) -> None:
+        """Keep the TIR module that traces of a subject belong to, and the target, as JSON."""
+        self._write("INSERT OR IGNORE INTO workload VALUES (?, ?, ?)", ((digest, module, target),))
 
-    def workloads(self) -> dict[str, str]:
-        """Kept modules by their hash."""
-        return dict(self._rows("SELECT hash, module FROM workload ORDER BY hash"))
+    def workloads(self) -> dict[str, tuple[str, str]]:
+        """Kept modules and their targets by hash."""
+        rows = self._rows("SELECT hash, module, target FROM workload ORDER BY hash")
+        return {digest: (module, target) for digest, module, target in rows}
 
     def subjects(self) -> tuple[Subject, ...]:
         """All subjects, in order of their keys."""

@@ -23,14 +23,14 @@ from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_dnnfusion.codegen.form import recorded
+from tvm_dnnfusion.codegen.form import recorded, workload_of
 from tvm_dnnfusion.codegen.params import DEFAULT, ParamsError
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
 from tvm_dnnfusion.schedules.dispatch import SCHEDULES, done
 from tvm_dnnfusion.tuning.bayesian import MissingExtra
 from tvm_dnnfusion.tuning.proposals import Proposal
-from tvm_dnnfusion.tuning.tasks import Task, workload_of
+from tvm_dnnfusion.tuning.tasks import Task
 
 _INTRINSICS = "tvm.s_tir.tensor_intrin"
 BATCH = 8

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-import tvm
 import tvm_ffi
 
-from tvm_dnnfusion.codegen.form import Form
+from tvm_dnnfusion.codegen.form import Form, module_hash, workload_of
 from tvm_dnnfusion.codegen.params import DEFAULT, Choices, TemplateParams, Value, params_of
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph
@@ -76,7 +75,7 @@ class Task:
         work = sum(flops(op, self.graph) for op in self.form.ops)
         return Subject(
             key, self.signature, device.name, device.cores, str(VERSION), self.unit, kind,
-            workload_hash(self.kernel), int(work),
+            module_hash(workload_of(self.kernel)), int(work),
         )  # fmt: skip
 
 
@@ -89,20 +88,6 @@ def tasks_of(fused: Fused, unit: str = TIME) -> tuple[Task, ...]:
         Task(forms[0], fused.graph, fused.device, text, tuple(f.name for f in forms), unit)
         for text, forms in found.items()
     )
-
-
-def workload_of(func: Any) -> tvm.IRModule:
-    """A kernel as MetaSchedule takes it: a module of one function, without what only names it."""
-    bare = func
-    for name in [str(key) for key, _ in (func.attrs or {}).items()]:
-        if name.startswith("dnnfusion."):
-            bare = bare.without_attr(name)
-    return tvm.IRModule({"main": bare.with_attr("global_symbol", "main")})
-
-
-def workload_hash(func: Any) -> str:
-    """The structural hash of a kernel, without its names: 16 hexadecimal digits."""
-    return f"{tvm_ffi.structural_hash(workload_of(func)) & (1 << 64) - 1:016x}"
 
 
 def _digest(func: Any) -> int:

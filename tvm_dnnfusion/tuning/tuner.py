@@ -8,11 +8,16 @@ beside the template's own, so that what only looked faster is not kept (`confirm
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import tvm
+
 from tvm_dnnfusion import __version__
+from tvm_dnnfusion.codegen.form import recorded, workload_of
 from tvm_dnnfusion.codegen.params import DEFAULT
+from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.profile.database import utc_now
 from tvm_dnnfusion.profile.trials import INSTRUCTIONS, OWN, Trial, TuningDB
 from tvm_dnnfusion.tuning.proposals import REPEATS, Make, Proposer, function_of
@@ -152,6 +157,10 @@ class Tuner:
             state.task.subject.key, text, search, outcome.cost, outcome.spread, outcome.samples,
             message, utc_now(), __version__,
         )  # fmt: skip
+        if recorded(text)[1] is not None:  # its TIR goes with it, for MetaSchedule's database
+            module = tvm.ir.save_json(workload_of(state.task.kernel))
+            target = json.dumps(target_dict(state.task.device))
+            self.db.keep_workload(state.task.subject.workload, module, target)
         self.db.put(trial)
         if not again:
             state.take(text, search, outcome.cost)

@@ -1,4 +1,4 @@
-"""The child process of the local runner: builds and times functions that it is sent.
+"""The child process: builds and times functions that it is sent (see `child`).
 
 Requests come on stdin, answers go to what was stdout, each as a length and a pickle. The process
 ends when stdin does, so that none outlives its parent, even one that was killed.
@@ -15,7 +15,7 @@ import threading
 from queue import SimpleQueue
 from typing import Any
 
-from tvm_dnnfusion.tuning.runner import HEADER
+from tvm_dnnfusion.tuning.child import HEADER
 
 _PR_SET_PDEATHSIG = 1
 
@@ -31,7 +31,7 @@ def main() -> None:
 
     _answer(answers, "ready")
     while True:
-        _answer(answers, _measured(requests.get()))
+        _answer(answers, _done(requests.get()))
 
 
 def _die_with_parent() -> None:
@@ -50,20 +50,44 @@ def _listen(requests: SimpleQueue[bytes]) -> None:
         requests.put(source.read(HEADER.unpack(header)[0]))
 
 
-def _measured(request: bytes) -> tuple[float | None, float, int, str]:
+def _done(request: bytes) -> Any:
+    """What a request asks for; failures are answers about the candidate."""
+    kind, *arguments = pickle.loads(request)
+    return _built(*arguments) if kind == "build" else _timed(*arguments)
+
+
+def _timed(text: str, target: Any, threads: int | None, limits: Any) -> tuple[Any, ...]:
     """(microseconds or None, spread, samples, message)."""
     import tvm
 
     from tvm_dnnfusion.profile.measure import measure_primfunc
 
-    text, target, threads, limits = pickle.loads(request)
+    try:
+        found = measure_primfunc(tvm.ir.load_json(text), target, threads=threads, limits=limits)
+    except Exception as error:  # whatever TVM or LLVM raise
+        return None, 0.0, 0, _line(error)
+    return found.median_us, found.spread, found.samples, ""
+
+
+def _built(text: str, target: Any, path: str) -> str:
+    """Write the library of a function; why that failed, or nothing."""
+    import tvm
+
+    from tvm_dnnfusion.runtime.link import find_linker
+
     try:
         func = tvm.ir.load_json(text)
-        found = measure_primfunc(func, target, threads=threads, limits=limits)
-    except Exception as error:  # whatever TVM or LLVM raise is an answer about the candidate
-        lines = [line for line in str(error).strip().splitlines() if line.strip()]
-        return None, 0.0, 0, (lines[-1].strip() if lines else type(error).__name__)[:200]
-    return found.median_us, found.spread, found.samples, ""
+        mod = tvm.IRModule({str(func.attrs["global_symbol"]): func})
+        made = tvm.compile(mod, target=tvm.target.Target(dict(target)))
+        made.export_library(path, fcompile=find_linker(str(target.get("mtriple", ""))))
+    except Exception as error:  # whatever TVM, LLVM or the linker raise
+        return _line(error)
+    return ""
+
+
+def _line(error: Exception) -> str:
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return (lines[-1].strip() if lines else type(error).__name__)[:200]
 
 
 def _answer(out: Any, value: object) -> None:
