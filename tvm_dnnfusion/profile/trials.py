@@ -41,7 +41,8 @@ class Subject:
     """A block that is tuned, once for all blocks equal to it.
 
     `form` is `codegen.form`'s signature (or `BY_WORKLOAD` with the hash of a TIR module that came
-    from elsewhere), `kind` its template, `workload` the structural hash of its TIR, `flops` its work.
+    from elsewhere), `kind` its template, `workload` the structural hash of its TIR, `flops` its
+    work.
     """
 
     key: str

@@ -8,7 +8,6 @@ under the hash of their TIR, by which a compile finds them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,24 +104,17 @@ def import_metaschedule(db: TuningDB, folder: Path) -> Imported:
     return Imported(len(trials), len(subjects), found)
 
 
+def _json(workloads: Path, records: Path) -> Any:
+    return ms.database.JSONDatabase(path_workload=str(workloads), path_tuning_record=str(records))
+
+
 def _records(folder: Path) -> list[Any]:
     files = folder / WORKLOADS, folder / RECORDS
     missing = [path.name for path in files if not path.is_file()]
     if missing:
         raise ProfileFileError(f"{folder} is no JSON database of MetaSchedule: no {missing[0]}")
-    return _reading(
-        folder,
-        lambda: list(
-            ms.database.JSONDatabase(
-                path_workload=str(files[0]), path_tuning_record=str(files[1])
-            ).get_all_tuning_records()
-        ),
-    )
-
-
-def _reading(folder: Path, read: Callable[[], list[Any]]) -> list[Any]:
     try:
-        return read()
+        return list(_json(*files).get_all_tuning_records())
     except Exception as error:  # TVM raises whatever its parser meets
         line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         raise ProfileFileError(f"{folder} is no JSON database of MetaSchedule: {line}") from error
