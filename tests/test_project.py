@@ -30,6 +30,7 @@ LAYERS = (
     ("tuning",),
     ("passes",),
     ("api",),
+    ("ondevice",),
     ("cli",),
 )
 TVM_FREE = ("ecg", "rewrite", "planners", "cost", "profile", "devices")

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from tvm_dnnfusion.cli import options
+from tvm_dnnfusion.cli import ondevice, options
 from tvm_dnnfusion.cli.build import Build, Shapes
+from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
@@ -52,6 +53,7 @@ from tvm_dnnfusion.report.table import TableData, table
     show_default=True,
     help="Kernels to list (JSON has all).",
 )
+@ondevice.options
 @options.common
 def command(
     model: str,
@@ -65,17 +67,23 @@ def command(
     max_time: float,
     profile: bool,
     top: int,
+    place: ondevice.Place,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure the latency of MODEL.
 
     MODEL is a folder or library that `optimize` wrote, or a model, which is compiled first. The
     profile by kernel is taken in runs of its own: it gives shares, not the latency.
+
+    With --device or --rpc-tracker it is measured there, in three plans side by side.
     """
     from tvm_dnnfusion.runtime import BenchOptions, BenchReport, bench
 
     output = Output(as_json)
     given = Inputs(inputs_file, fill_mode, seed)
+    if place.address:
+        timing = (repeat, warmup)
+        return ondevice.run(model, input_shapes, build, place, given, timing, top, output)
     with Phases(output.notes) as phases:
         module = open_module(model, input_shapes, build, phases)
         inputs = given.make(module.signature)
@@ -113,3 +121,4 @@ def command(
         columns = ("kernel", "calls", "time", "share", "source layers")
         parts.append(table(title, columns, rows, right=(1, 2, 3)))
     output.emit(data, *parts)
+    return Exit.OK

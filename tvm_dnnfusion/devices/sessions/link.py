@@ -101,4 +101,5 @@ def describe(channel: Channel, limits: Limits) -> DeviceInfo:
         max_mhz=tuple(found["max_mhz"]),
         tvm=found["tvm"],
         session=found["session"],
+        emulated=found.get("emulated", ""),
     )

@@ -37,7 +37,8 @@ class DeviceInfo:
     """What the device says of itself; empty or 0 where its server is not ours and cannot say.
 
     `machine` is ELF's name of its instruction set, `max_mhz` the highest clock of each core,
-    `session` the name of the process that serves us.
+    `session` the name of the process that serves us, `emulated` what emulates the device, if that
+    is so: its times say nothing about a real one.
     """
 
     machine: str = ""
@@ -46,6 +47,7 @@ class DeviceInfo:
     max_mhz: tuple[int, ...] = ()
     tvm: str = ""
     session: str = ""
+    emulated: str = ""
 
     @property
     def ours(self) -> bool:

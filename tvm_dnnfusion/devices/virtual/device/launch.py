@@ -6,6 +6,7 @@ launch.py SERVER.PY [the server's options]
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -21,9 +22,12 @@ def _load(path: Path) -> ModuleType:
 
 
 def main() -> None:
-    """Register the counters, then serve until killed."""
+    """Register the counters, then serve until killed; what is asked is told that it is emulated."""
     _load(Path(__file__).with_name("counters.py")).register()
-    _load(Path(sys.argv[1])).main(sys.argv[2:])
+    server = _load(Path(sys.argv[1]))
+    plain = server.info
+    server.info = lambda: json.dumps({**json.loads(plain()), "emulated": "QEMU"})
+    server.main(sys.argv[2:])
 
 
 if __name__ == "__main__":

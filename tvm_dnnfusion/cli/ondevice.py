@@ -1,0 +1,191 @@
+"""`dnnfusion bench --device ...`: the same model in three plans, on a device."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tvm_dnnfusion.cli.build import Build, Shapes, load_model
+from tvm_dnnfusion.cli.exits import Exit
+from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.subject import Inputs, is_saved
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.ondevice import Report, Settings
+
+RESULT, PAGE = "bench.json", "bench.html"
+_NAMES = ("device", "rpc_tracker", "rpc_key", "columns", "cluster", "system", "pause",
+          "cool_below", "folder")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The options of a bench on a device; `address` is "" for one on this machine as it is."""
+
+    address: str
+    columns: tuple[str, ...]
+    cluster: str
+    system: str
+    pause: float
+    cool_below: float | None
+    folder: Path | None
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say on which device, as one argument `place`."""
+    flags = (
+        click.option("--device", default="", metavar="ADDRESS",
+                     help="local, virtual, rpc://HOST:PORT or tracker://HOST:PORT/KEY: measure "
+                     "there, without fusion, with FuseOps' plan and with DNNFusion's."),
+        click.option("--rpc-tracker", default="", metavar="HOST:PORT", help="With --rpc-key: a "
+                     "device of this tracker, as --device tracker://HOST:PORT/KEY."),
+        click.option("--rpc-key", default="", metavar="KEY", help="The tracker's key."),
+        click.option("--columns", default="OurB,OurB+,DNNF", show_default=True,
+                     help="Of the paper's: no fusion, FuseOps' plan, DNNFusion."),
+        click.option("--cluster", type=click.Choice(["all", "big", "little"]), default="all",
+                     show_default=True, help="Cores of the device to stay on."),
+        click.option("--system", type=click.Choice(["android", "linux"]), default=None,
+                     help="The device's system. Default: by what its server is."),
+        click.option("--pause", type=click.FloatRange(min=0), default=0.0, show_default=True,
+                     metavar="SECONDS", help="Rest between samples."),
+        click.option("--cool-below", type=float, default=None, metavar="CELSIUS",
+                     help="Before measuring, wait until the device is cooler (2 minutes at most)."),
+        click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=None,
+                     help="Folder for bench.json and bench.html; the same command goes on with "
+                     "what an earlier one left there."),
+    )  # fmt: skip
+
+    @functools.wraps(command)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        given = {name: kwargs.pop(name) for name in _NAMES}
+        address = _address(given.pop("device"), given.pop("rpc_tracker"), given.pop("rpc_key"))
+        columns = tuple(given.pop("columns").split(","))
+        place = Place(address, columns, **{**given, "system": given["system"] or ""})
+        return command(*args, place=place, **kwargs)
+
+    out: Any = wrapped
+    for flag in reversed(flags):
+        out = flag(out)
+    return out  # type: ignore[no-any-return]
+
+
+def _address(device: str, tracker: str, key: str) -> str:
+    if device and (tracker or key):
+        raise click.UsageError("--device and --rpc-tracker exclude each other")
+    if bool(tracker) != bool(key):
+        raise click.UsageError("--rpc-tracker and --rpc-key go together")
+    return f"tracker://{tracker}/{key}" if tracker else device
+
+
+def run(
+    model: str,
+    shapes: Shapes | None,
+    build: Build,
+    place: Place,
+    inputs: Inputs,
+    timing: tuple[int, float],
+    top: int,
+    output: Output,
+) -> Exit:
+    """Measure and show; `timing` is samples and seconds of warm-up.
+
+    Returns VERIFICATION_FAILED where a column's results were wrong, ENVIRONMENT where one had no
+    result. Lost devices raise, with everything that was done on disk.
+    """
+    from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.ondevice import bench
+    from tvm_dnnfusion.runtime.signature import signature_of
+
+    if is_saved(model) or build.planned:
+        raise click.UsageError(
+            "on a device the three plans are compiled from a model: give one, without options "
+            "on how to plan"
+        )
+    settings = _settings(build, place, timing)
+    spec = registry.spec_for_target(build.target)
+    file = _file(place.folder)
+    before = None if file is None else _before(file, output)
+    with Phases(output.notes) as phases:
+        phases("import")
+        module = load_model(model, shapes, build.params)
+        given = inputs.make(signature_of(module))
+        report = bench(module, given, spec, place.address, settings, model=Path(model).stem,
+                       before=before, keep=lambda r: _keep(r, file), say=phases)  # fmt: skip
+    _keep(report, file)
+    _show(report, top, output)
+    return _verdict(report)
+
+
+def _settings(build: Build, place: Place, timing: tuple[int, float]) -> Settings:
+    from tvm_dnnfusion.devices.sessions import CoolDown, TimingOptions
+    from tvm_dnnfusion.ondevice import VARIANTS, Settings
+
+    unknown = [name for name in place.columns if name not in VARIANTS]
+    if unknown:
+        raise click.BadParameter(
+            f"{', '.join(unknown)}: the columns are {', '.join(VARIANTS)}", param_hint="--columns"
+        )
+    cool = CoolDown(pause_s=place.pause, below_celsius=place.cool_below)
+    samples, warmup_s = timing
+    return Settings(
+        variants=place.columns,
+        timing=TimingOptions(samples=samples, warmup_s=warmup_s, cool=cool),
+        threads=build.threads,
+        cluster=place.cluster,
+        system=place.system,
+    )
+
+
+def _file(folder: Path | None) -> Path | None:
+    if folder is None:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / RESULT
+
+
+def _before(file: Path, output: Output) -> Report | None:
+    """What an earlier run left. Columns without a time are measured again."""
+    from dataclasses import replace
+
+    from tvm_dnnfusion.ondevice.records import read
+
+    found = read(file)
+    if found is None:
+        return None
+    done = tuple(r for r in found.results if not r.problem)
+    output.note(f"{file}: goes on after {', '.join(r.variant for r in done) or 'nothing'}")
+    return replace(found, results=done)
+
+
+def _keep(report: Report, file: Path | None) -> None:
+    """Write both files, each whole."""
+    if file is None:
+        return
+    from tvm_dnnfusion.ondevice import page
+    from tvm_dnnfusion.ondevice.records import to_json
+    from tvm_dnnfusion.runtime.files import whole_file
+
+    for path, text in ((file, to_json(report)), (file.with_name(PAGE), page.html([report]))):
+        with whole_file(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def _show(report: Report, top: int, output: Output) -> None:
+    from tvm_dnnfusion.ondevice import page
+
+    last = next((r for r in reversed(report.results) if r.profile), None)
+    parts = [page.facts(report), page.latency(report)]
+    output.emit(asdict(report), *parts, *([page.kernels(last, top)] if last else []))
+
+
+def _verdict(report: Report) -> Exit:
+    problems = [result.problem for result in report.results if result.problem]
+    if any(problem.startswith("wrong result") for problem in problems):
+        return Exit.VERIFICATION_FAILED
+    return Exit.ENVIRONMENT if problems else Exit.OK

@@ -1,0 +1,131 @@
+"""One library on a device: sent, verified against this machine's results, timed, profiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from tvm_dnnfusion.devices.sessions import (
+    CallError,
+    DeviceState,
+    LostError,
+    Program,
+    Session,
+    SessionError,
+    TimingOptions,
+    UnreachableError,
+)
+from tvm_dnnfusion.ondevice.build import Built
+from tvm_dnnfusion.ondevice.records import Kernel, Result
+from tvm_dnnfusion.profile.arrays import Array
+from tvm_dnnfusion.runtime.bench import kernel_times
+from tvm_dnnfusion.runtime.verify import Verification, compare_all
+
+T = TypeVar("T")
+
+
+def measure(
+    session: Session,
+    built: Built,
+    inputs: Sequence[Array],
+    expected: Mapping[str, Array],
+    processor: str,
+    timing: TimingOptions,
+) -> Result:
+    """The column's result; what the model does wrong there is its `problem`.
+
+    Raises UnreachableError, or LostError after the session's restarts, for a device that is gone.
+    """
+    head = Result(built.variant.name, built.kernels, built.library.stat().st_size)
+    try:
+        program = _again(session, lambda: session.load(built.library, processor=processor))
+        outputs = _again(session, lambda: program.run(inputs))
+        check = compare_all(
+            expected, dict(zip(expected, outputs, strict=True)), reduction=built.reduction
+        )
+        if not check.ok:
+            return _with(head, problem=_wrong(check), error=_error(check))
+        return _timed(session, program, built, inputs, timing, _with(head, error=_error(check)))
+    except (UnreachableError, LostError):
+        raise
+    except SessionError as error:  # it crashed, or has no such processor: the others may not
+        return _with(head, problem=str(error))
+
+
+def _timed(
+    session: Session,
+    program: Program,
+    built: Built,
+    inputs: Sequence[Array],
+    timing: TimingOptions,
+    head: Result,
+) -> Result:
+    before = session.state()
+    found = program.time(inputs, options=timing)
+    after = session.state()
+    profile, instructions = _profile(session, program, built, inputs)
+    _again(session, program.close)
+    return _with(
+        head,
+        samples_us=found.samples_us,
+        runs_per_sample=found.runs_per_sample,
+        warmup_runs=found.warmup_runs,
+        median_us=found.median_us,
+        p90_us=found.p90_us,
+        min_us=found.min_us,
+        celsius=(before.hottest, after.hottest),
+        mhz=(_clocks(before), _clocks(after)),
+        lost=found.lost,
+        profile=profile,
+        instructions=instructions,
+    )
+
+
+def _profile(
+    session: Session, program: Program, built: Built, inputs: Sequence[Array]
+) -> tuple[tuple[Kernel, ...], int]:
+    """Kernels by time with their instructions, and those of all; nothing where nobody can say."""
+    if not session.info.ours:
+        return (), 0
+    passes = _again(session, lambda: program.profile(inputs))
+    counts: dict[str, int] = {}
+    try:
+        for name, classes in _again(session, lambda: program.counts(inputs)):
+            counts[name] = counts.get(name, 0) + classes["all"]
+    except CallError:  # only a virtual phone counts
+        pass
+    rows = kernel_times(passes, built.origins)
+    kernels = tuple(
+        Kernel(k.name, k.calls, k.us, k.share, k.origins, counts.get(k.name, 0)) for k in rows
+    )
+    return kernels, sum(counts.values())
+
+
+def _again(session: Session, action: Callable[[], T]) -> T:
+    """Do something, once more each time that the device was lost meanwhile and came back."""
+    for _ in range(session.limits.restarts):
+        try:
+            return action()
+        except LostError:
+            session.wait_until_back()
+    return action()
+
+
+def _clocks(state: DeviceState) -> tuple[int, ...]:
+    return tuple(state.mhz)
+
+
+def _error(check: Verification) -> float:
+    worst = max((output.rms_rel for output in check.outputs), default=math.inf)
+    return worst if math.isfinite(worst) else -1.0
+
+
+def _wrong(check: Verification) -> str:
+    bad = [f"{output.name}: {output.reason}" for output in check.outputs if not output.ok]
+    return f"wrong result: {'; '.join(bad)}"
+
+
+def _with(result: Result, **changes: object) -> Result:
+    return replace(result, **changes)  # type: ignore[arg-type]
