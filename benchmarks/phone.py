@@ -1,0 +1,173 @@
+"""The phone bench over many models: OurB, OurB+ and DNNF, as in the paper's table of latencies.
+
+    python -m benchmarks.phone --device tracker://HOST:PORT/KEY --target adreno-650
+    python -m benchmarks.phone --device virtual --target cortex-a76 --models se_block,attention
+
+Each model's report is a file of its own, written after each column. A device that is lost is waited
+for, and the model under way goes on with the column that was lost; the same command later does the
+same. Exit code 1 where a result was wrong or a column has none, 4 where the device stayed away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.models import model_names
+
+if TYPE_CHECKING:
+    from tvm_dnnfusion.ondevice import Report, Settings
+
+MODEL_SETS = {
+    "light": model_names(built=False),
+    "small": model_names(light=False),
+    "zoo": model_names(light=False, built=False, zoo=True),
+}
+LOSSES = 5
+"""Losses of the device during one model, after which it is taken to be the model's doing."""
+WRONG, AWAY = 1, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is not measured yet, print the table, write it; see the module's docstring."""
+    from tvm_dnnfusion.devices.sessions import LostError, UnreachableError
+
+    options = parser().parse_args(arguments)
+    options.output.mkdir(parents=True, exist_ok=True)
+    reports: list[Report] = []
+    for name in options.models:
+        try:
+            reports.append(_model(name, options))
+        except (LostError, UnreachableError) as error:
+            print(f"{name}: {error}", file=sys.stderr)
+            print("what is done is kept; the same command goes on", file=sys.stderr)
+            return AWAY
+        finally:
+            _write(reports, options.output)
+    print(to_markdown(reports))
+    return WRONG if any(r.problem for report in reports for r in report.results) else 0
+
+
+def _model(name: str, options: argparse.Namespace) -> Report:
+    """One model's report, through losses of the device.
+
+    Raises LostError or UnreachableError where it does not come back within `--wait`.
+    """
+    from tvm_dnnfusion.devices.sessions import LostError, UnreachableError
+
+    file = options.output / f"{name.replace('/', '-')}.json"
+    lost_since: float | None = None
+    for loss in range(LOSSES + 1):
+        try:
+            return _once(name, options, file)
+        except (LostError, UnreachableError) as error:
+            now = time.monotonic()
+            lost_since = lost_since or now
+            if loss == LOSSES or now - lost_since > options.wait:
+                raise
+            print(f"{name}: {error}; waiting for the device", file=sys.stderr)
+            time.sleep(min(options.poll, options.wait))
+    raise AssertionError("not reached")
+
+
+def _once(name: str, options: argparse.Namespace, file: Path) -> Report:
+    from benchmarks.models import inputs, load
+    from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.frontend import load as import_model
+    from tvm_dnnfusion.ondevice import bench
+    from tvm_dnnfusion.ondevice.records import read, to_json
+    from tvm_dnnfusion.runtime.files import whole_file
+
+    def keep(report: Report) -> None:
+        with whole_file(file) as temporary:
+            temporary.write_text(to_json(report), encoding="utf-8")
+
+    before = read(file)
+    if before is not None:  # columns that failed are tried again
+        before = replace(before, results=tuple(r for r in before.results if not r.problem))
+    say: Callable[[str], None] = lambda step: print(f"{name}: {step}", file=sys.stderr)  # noqa: E731
+    return bench(import_model(load(name)), inputs(name), registry.get(options.target),
+                 options.device, _settings(options), model=name, before=before, keep=keep,
+                 say=say)  # fmt: skip
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    from tvm_dnnfusion.devices.sessions import CoolDown, TimingOptions
+    from tvm_dnnfusion.ondevice import Settings
+
+    cool = CoolDown(options.pause, options.cool_below)
+    timing = TimingOptions(samples=options.samples, warmup_s=options.warmup, cool=cool)
+    return Settings(options.columns, timing, options.threads, options.cluster)
+
+
+def _write(reports: Sequence[Report], folder: Path) -> None:
+    from tvm_dnnfusion.ondevice import page
+    from tvm_dnnfusion.runtime.files import whole_file
+
+    for name, text in (("phone.md", to_markdown(reports)), ("phone.html", page.html(reports))):
+        with whole_file(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+def to_markdown(reports: Sequence[Report]) -> str:
+    """The paper's table: milliseconds per column, and how much faster DNNF is."""
+    from tvm_dnnfusion.ondevice import VARIANTS, page
+
+    lines = list(dict.fromkeys(page.facts(report) for report in reports))
+    head = ["model", *(f"{name} (ms)" for name in VARIANTS), "DNNF against OurB+"]
+    lines += ["", "| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for report in reports:
+        found = [report.result(name) for name in VARIANTS]
+        times = [r.median_us / 1e3 if r and r.median_us else None for r in found]
+        cells = ["-" if t is None else f"{t:.2f}" for t in times]
+        ratio = f"{times[1] / times[2]:.2f} x" if times[1] and times[2] else "-"
+        lines.append(f"| {report.model} | {' | '.join(cells)} | {ratio} |")
+    return "\n".join(lines) + "\n"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    made = argparse.ArgumentParser(prog="python -m benchmarks.phone", description=__doc__)
+    made.formatter_class = argparse.RawDescriptionHelpFormatter
+    made.add_argument("--device", required=True, help="virtual, rpc://..., tracker://.../KEY")
+    made.add_argument("--target", required=True, help="a device of `dnnfusion devices list`")
+    made.add_argument("--models", type=_models, default=MODEL_SETS["zoo"],
+                      help="comma-separated, or light, small, zoo (the default)")  # fmt: skip
+    made.add_argument("--columns", type=_columns, default=("OurB", "OurB+", "DNNF"),
+                      help="comma-separated: OurB, OurB+, DNNF")  # fmt: skip
+    made.add_argument("--output", type=Path, default=Path("build/phone"), help="folder")
+    made.add_argument("--samples", type=int, default=50, help="samples per column")
+    made.add_argument("--warmup", type=float, default=1.0, help="seconds before them")
+    made.add_argument("--pause", type=float, default=0.0, help="seconds between samples")
+    made.add_argument("--cool-below", type=float, default=None, help="degrees Celsius")
+    made.add_argument("--threads", type=int, default=None, help="default: the target's cores")
+    made.add_argument("--cluster", choices=("all", "big", "little"), default="all")
+    made.add_argument("--wait", type=float, default=600.0, help="seconds for a lost device")
+    made.add_argument("--poll", type=float, default=10.0, help="seconds between tries")
+    return made
+
+
+def _columns(text: str) -> tuple[str, ...]:
+    from tvm_dnnfusion.ondevice import VARIANTS
+
+    names = tuple(text.split(","))
+    if not set(names) <= set(VARIANTS):
+        raise argparse.ArgumentTypeError(f"the columns are {', '.join(VARIANTS)}")
+    return names
+
+
+def _models(text: str) -> tuple[str, ...]:
+    names = MODEL_SETS.get(text) or tuple(text.split(","))
+    unknown = [name for name in names if name not in model_names(zoo=True)]
+    if unknown:
+        raise argparse.ArgumentTypeError(f"no model {', '.join(unknown)}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

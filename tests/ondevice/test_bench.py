@@ -1,0 +1,180 @@
+"""The phone bench on the virtual phone, and through the loss of a device."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from benchmarks import phone as zoo_bench
+from benchmarks.models import inputs, load
+from tests.cli.conftest import call  # noqa: F401  # a fixture
+from tests.phone import COUNTS, require_phone
+from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.devices.arm import ANDROID, LINUX
+from tvm_dnnfusion.devices.registry import DeviceError
+from tvm_dnnfusion.devices.sessions import (
+    DeviceInfo,
+    Limits,
+    SessionError,
+    TimingOptions,
+)
+from tvm_dnnfusion.devices.virtual import process
+from tvm_dnnfusion.frontend import load as import_model
+from tvm_dnnfusion.ondevice import VARIANTS, Report, Settings, bench, fitted, page
+from tvm_dnnfusion.ondevice.records import Result, read, to_json
+
+BENCH = importlib.import_module("tvm_dnnfusion.ondevice.bench")
+"""The module: the package's name `bench` is its function."""
+QUICK = TimingOptions(samples=3, sample_us=1.0, warmup_s=0.0)
+FAST = Settings(timing=QUICK, threads=1)
+NAMES = list(VARIANTS)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "se_block.onnx"
+    onnx.save(load("se_block"), str(path))
+    return path
+
+
+def address(running: process.Phone) -> str:
+    return f"rpc://{running.host}:{running.port}"
+
+
+def test_one_command_fills_the_three_columns(
+    call: Callable, phone: process.Phone, model: Path, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    words = ("bench", model, "--device", address(phone), "--target", "cortex-a72", "--repeat", 3,
+             "--warmup", 0, "--threads", 1, "-o", tmp_path / "out", "--json")  # fmt: skip
+    answer = call(*words)
+    assert answer.code == 0, answer.err
+    results = answer.json["results"]
+    assert [r["variant"] for r in results] == NAMES
+    assert answer.json["emulated"] == "QEMU" and answer.json["machine"] == "aarch64"
+    for result in results:
+        assert not result["problem"] and 0 < result["error"] < 1e-4
+        assert 0 < result["min_us"] <= result["median_us"] <= result["p90_us"]
+        layers = {layer for kernel in result["profile"] for layer in kernel["origins"]}
+        assert any("conv" in layer for layer in layers)
+        assert (result["instructions"] > 0) == COUNTS
+    unfused, fuseops, ours = (r["kernels"] for r in results)
+    assert unfused > fuseops >= ours
+    shown = (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
+    assert "EMULATED by QEMU" in shown and "DNNF: kernels" in shown
+    again = call(*words[:-1])
+    assert again.code == 0 and "goes on after OurB, OurB+, DNNF" in again.err
+    assert "compile" not in again.err
+    assert json.loads((tmp_path / "out" / "bench.json").read_text()) == answer.json
+
+
+def test_a_device_that_dies_costs_the_column_under_way() -> None:
+    require_phone()
+    name = f"dies-{os.getpid()}"
+    running = process.up(process.Wish(name))
+    module, arrays = import_model(load("attention")), inputs("attention")
+    spec = registry.get("cortex-a53")
+    limits = Limits(connect_s=5.0, return_s=1.0, restarts=1)
+    settings = replace(FAST, limits=limits, variants=("OurB", "DNNF"))
+    kept: list[Report] = []
+
+    def keep(report: Report) -> None:
+        kept.append(report)
+        process.down(name)
+
+    try:
+        with pytest.raises(SessionError):
+            bench(module, arrays, spec, address(running), settings, keep=keep)
+        assert [r.variant for r in kept[-1].results] == ["OurB"]
+        back = process.up(process.Wish(name, port=running.port))
+        done = bench(module, arrays, spec, address(back), settings, before=kept[-1])
+    finally:
+        process.down(name)
+    assert [r.variant for r in done.results] == ["OurB", "DNNF"]
+    assert done.result("OurB") == kept[-1].result("OurB")
+
+
+def test_what_decides_a_measurement_is_in_its_key(
+    phone: process.Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Columns of another CPU, shape or thread count are not taken over."""
+    module, arrays = import_model(load("attention")), inputs("attention")
+    monkeypatch.setattr(BENCH, "_column", lambda session, module, name, *rest: Result(name, 1, 1))
+    one = replace(FAST, variants=("DNNF",))
+    before: Report | None = None
+    for name, threads in (("cortex-a53", 1), ("cortex-a72", 1), ("cortex-a72", 2)):
+        kept: list[Report] = []
+        settings = replace(one, threads=threads)
+        before = bench(module, arrays, registry.get(name), address(phone), settings,
+                       before=before, keep=kept.append)  # fmt: skip
+        assert len(kept) == 1, "measured anew"
+
+
+def test_wrong_results_are_no_times(phone: process.Phone, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = BENCH.run_unfused
+    monkeypatch.setattr(BENCH, "run_unfused", lambda *a: {k: v + 1 for k, v in right(*a).items()})
+    found = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a53"),
+                  address(phone), replace(FAST, variants=("DNNF",)))  # fmt: skip
+    assert found.results[0].problem.startswith("wrong result")
+    assert found.results[0].samples_us == ()
+
+
+def test_many_models_with_a_table(phone: process.Phone, tmp_path: Path) -> None:
+    words = ["--device", address(phone), "--target", "cortex-a53", "--models", "attention",
+             "--samples", "3", "--warmup", "0", "--threads", "1", "--columns", "DNNF",
+             "--output", str(tmp_path)]  # fmt: skip
+    assert zoo_bench.main(words) == 0
+    first = (tmp_path / "attention.json").read_bytes()
+    assert "| attention |" in (tmp_path / "phone.md").read_text(encoding="utf-8")
+    gone = [w if w != address(phone) else "rpc://127.0.0.1:1" for w in words]
+    assert zoo_bench.main([*gone, "--wait", "0"]) == zoo_bench.AWAY
+    assert (tmp_path / "attention.json").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "local", "--rpc-tracker", "h:1"), "exclude each other"),
+        (("--rpc-tracker", "h:1"), "go together"),
+        (("--device", "local", "--columns", "OurC"), "OurB, OurB\\+, DNNF"),
+        (("--device", "local", "--planner", "none"), "three plans"),
+        (("--device", "nowhere"), "tracker://"),
+    ],
+)
+def test_wrong_use_is_said_before_any_work(
+    call: Callable, model: Path, words: tuple[str, ...], said: str  # noqa: F811
+) -> None:  # fmt: skip
+    answer = call("bench", model, *words)
+    assert answer.code == 2
+    assert np.any([part in answer.err for part in said.replace("\\", "").split("|")])
+
+
+def test_the_triple_follows_what_answers() -> None:
+    ours = DeviceInfo(machine="aarch64", session="x")
+    app = DeviceInfo(machine="aarch64")
+    cpu, gpu = registry.get("cortex-a76"), registry.get("adreno-640")
+    assert dict(fitted(cpu, ours).target)["mtriple"] == LINUX
+    assert dict(fitted(cpu, app).target)["mtriple"] == ANDROID
+    assert dict(fitted(cpu, ours, "android").target)["mtriple"] == ANDROID
+    assert dict(fitted(gpu, ours).host)["mtriple"] == LINUX
+    assert fitted(gpu, DeviceInfo(machine="x86-64")).host == ()
+    with pytest.raises(DeviceError, match=r"answers as x86-64.*cortex-a76 is aarch64"):
+        fitted(cpu, DeviceInfo(machine="x86-64"))
+
+
+def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
+    report = Report("k", "m", "d", "local", {"kind": "llvm", "mattr": ["+neon"]}, "aarch64", "", 2,
+                    1, "")  # fmt: skip
+    file = tmp_path / "r.json"
+    file.write_text(to_json(report), encoding="utf-8")
+    assert read(file) == report
+    file.write_text("{", encoding="utf-8")
+    assert read(file) is None
+    assert "EMULATED" not in page.facts(report)
