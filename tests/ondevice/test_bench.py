@@ -75,6 +75,18 @@ def test_one_command_fills_the_three_columns(
     assert json.loads((tmp_path / "out" / "bench.json").read_text()) == answer.json
 
 
+def test_a_saved_library_is_measured_as_it_is(
+    call: Callable, phone: process.Phone, model: Path, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    made = call("optimize", model, "--target", "cortex-a53", "-o", tmp_path / "lib", "--no-verify")
+    assert made.code == 0, made.err
+    answer = call("bench", tmp_path / "lib", "--device", address(phone), "--repeat", 3,
+                  "--warmup", 0, "--max-time", 1, "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    assert answer.json["median_us"] > 0
+    assert any("conv" in layer for k in answer.json["kernels"] for layer in k["origins"])
+
+
 def test_a_device_that_dies_costs_the_column_under_way() -> None:
     require_phone()
     name = f"dies-{os.getpid()}"
@@ -141,11 +153,12 @@ def test_many_models_with_a_table(phone: process.Phone, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--device", "local", "--rpc-tracker", "h:1"), "exclude each other"),
+        (("--device", "local", "--rpc-tracker", "h:1"), "leave out --rpc-tracker"),
         (("--rpc-tracker", "h:1"), "go together"),
         (("--device", "local", "--columns", "OurC"), "OurB, OurB\\+, DNNF"),
-        (("--device", "local", "--planner", "none"), "three plans"),
+        (("--device", "local", "--planner", "none"), "how to plan"),
         (("--device", "nowhere"), "tracker://"),
+        (("--output", "there"), "give --device"),
     ],
 )
 def test_wrong_use_is_said_before_any_work(

@@ -10,8 +10,9 @@ from tvm_dnnfusion.cli import ondevice, options
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.place import Place, on, on_device
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
+from tvm_dnnfusion.cli.subject import Inputs, filling, is_saved, open_module
 from tvm_dnnfusion.report.bundle import kernel_data, kernel_rows
 from tvm_dnnfusion.report.format import time_text
 from tvm_dnnfusion.report.table import TableData, table
@@ -53,6 +54,7 @@ from tvm_dnnfusion.report.table import TableData, table
     show_default=True,
     help="Kernels to list (JSON has all).",
 )
+@on_device
 @ondevice.options
 @options.common
 def command(
@@ -67,7 +69,8 @@ def command(
     max_time: float,
     profile: bool,
     top: int,
-    place: ondevice.Place,
+    place: Place | None,
+    extra: ondevice.Extra,
     as_json: bool,
 ) -> int:
     """Measure the latency of MODEL.
@@ -75,21 +78,31 @@ def command(
     MODEL is a folder or library that `optimize` wrote, or a model, which is compiled first. The
     profile by kernel is taken in runs of its own: it gives shares, not the latency.
 
-    With --device or --rpc-tracker it is measured there, in three plans side by side.
+    With --device or --rpc-tracker it is measured there: a library as it is, a model without
+    fusion, with FuseOps' plan and with DNNFusion's, after its results were compared with this
+    machine's.
     """
+    from tvm_dnnfusion.devices.sessions import CoolDown
     from tvm_dnnfusion.runtime import BenchOptions, BenchReport, bench
 
     output = Output(as_json)
     given = Inputs(inputs_file, fill_mode, seed)
-    if place.address:
+    settings = BenchOptions(runs=repeat, warmup_s=warmup, wall_s=max_time, profile=profile)
+    if place is not None and not is_saved(model):
         timing = (repeat, warmup)
-        return ondevice.run(model, input_shapes, build, place, given, timing, top, output)
+        return ondevice.run(model, input_shapes, build, place, extra, given, timing, top, output)
     with Phases(output.notes) as phases:
-        module = open_module(model, input_shapes, build, phases)
-        inputs = given.make(module.signature)
-        phases("measure")
-        settings = BenchOptions(runs=repeat, warmup_s=warmup, wall_s=max_time, profile=profile)
-        found: BenchReport = bench(module, inputs, threads=build.threads, options=settings)
+        if place is not None:
+            cool = CoolDown(extra.pause, extra.cool_below)
+            with on(place, model, input_shapes, build, phases) as loaded:
+                inputs = given.make(loaded.signature)
+                phases("measure")
+                found: BenchReport = loaded.bench(inputs, options=settings, cool=cool)
+        else:
+            module = open_module(model, input_shapes, build, phases)
+            inputs = given.make(module.signature)
+            phases("measure")
+            found = bench(module, inputs, threads=build.threads, options=settings)
     output.note(f"threads: {found.threads.count} ({found.threads.why})")
     names = ("median_us", "p90_us", "min_us", "spread", "samples", "runs_per_sample", "warmup_runs")
     data = {

@@ -13,24 +13,22 @@ import click
 from tvm_dnnfusion.cli.build import Build, Shapes, load_model
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.place import Place
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import Inputs, is_saved
+from tvm_dnnfusion.cli.subject import Inputs
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.ondevice import Report, Settings
 
 RESULT, PAGE = "bench.json", "bench.html"
-_NAMES = ("device", "rpc_tracker", "rpc_key", "columns", "cluster", "system", "pause",
-          "cool_below", "folder")  # fmt: skip
+_NAMES = ("columns", "system", "pause", "cool_below", "folder")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """The options of a bench on a device; `address` is "" for one on this machine as it is."""
+class Extra:
+    """The options of a bench on a device beyond where that is."""
 
-    address: str
     columns: tuple[str, ...]
-    cluster: str
     system: str
     pause: float
     cool_below: float | None
@@ -38,36 +36,29 @@ class Place:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say on which device, as one argument `place`."""
+    """The options of a bench on a device, as one argument `extra`."""
     flags = (
-        click.option("--device", default="", metavar="ADDRESS",
-                     help="local, virtual, rpc://HOST:PORT or tracker://HOST:PORT/KEY: measure "
-                     "there, without fusion, with FuseOps' plan and with DNNFusion's."),
-        click.option("--rpc-tracker", default="", metavar="HOST:PORT", help="With --rpc-key: a "
-                     "device of this tracker, as --device tracker://HOST:PORT/KEY."),
-        click.option("--rpc-key", default="", metavar="KEY", help="The tracker's key."),
         click.option("--columns", default="OurB,OurB+,DNNF", show_default=True,
-                     help="Of the paper's: no fusion, FuseOps' plan, DNNFusion."),
-        click.option("--cluster", type=click.Choice(["all", "big", "little"]), default="all",
-                     show_default=True, help="Cores of the device to stay on."),
+                     help="On a device, of the paper's: no fusion, FuseOps' plan, DNNFusion."),
         click.option("--system", type=click.Choice(["android", "linux"]), default=None,
                      help="The device's system. Default: by what its server is."),
         click.option("--pause", type=click.FloatRange(min=0), default=0.0, show_default=True,
-                     metavar="SECONDS", help="Rest between samples."),
+                     metavar="SECONDS", help="On a device: rest between samples."),
         click.option("--cool-below", type=float, default=None, metavar="CELSIUS",
-                     help="Before measuring, wait until the device is cooler (2 minutes at most)."),
+                     help="On a device: first wait until it is cooler (2 minutes at most)."),
         click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=None,
-                     help="Folder for bench.json and bench.html; the same command goes on with "
-                     "what an earlier one left there."),
+                     help="On a device: folder for bench.json and bench.html; the same command "
+                     "goes on with what an earlier one left there."),
     )  # fmt: skip
 
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in _NAMES}
-        address = _address(given.pop("device"), given.pop("rpc_tracker"), given.pop("rpc_key"))
-        columns = tuple(given.pop("columns").split(","))
-        place = Place(address, columns, **{**given, "system": given["system"] or ""})
-        return command(*args, place=place, **kwargs)
+        given["columns"] = tuple(given["columns"].split(","))
+        given["system"] = given["system"] or ""
+        if kwargs["place"] is None and (given["folder"] or given["system"]):
+            raise click.UsageError("--output and --system are for a device: give --device")
+        return command(*args, extra=Extra(**given), **kwargs)
 
     out: Any = wrapped
     for flag in reversed(flags):
@@ -75,19 +66,12 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     return out  # type: ignore[no-any-return]
 
 
-def _address(device: str, tracker: str, key: str) -> str:
-    if device and (tracker or key):
-        raise click.UsageError("--device and --rpc-tracker exclude each other")
-    if bool(tracker) != bool(key):
-        raise click.UsageError("--rpc-tracker and --rpc-key go together")
-    return f"tracker://{tracker}/{key}" if tracker else device
-
-
 def run(
     model: str,
     shapes: Shapes | None,
     build: Build,
     place: Place,
+    extra: Extra,
     inputs: Inputs,
     timing: tuple[int, float],
     top: int,
@@ -102,14 +86,14 @@ def run(
     from tvm_dnnfusion.ondevice import bench
     from tvm_dnnfusion.runtime.signature import signature_of
 
-    if is_saved(model) or build.planned:
+    if build.planned:
         raise click.UsageError(
-            "on a device the three plans are compiled from a model: give one, without options "
-            "on how to plan"
+            "on a device a model is measured in the plans of --columns; options on how to plan do "
+            "not apply"
         )
-    settings = _settings(build, place, timing)
+    settings = _settings(build, place, extra, timing)
     spec = registry.spec_for_target(build.target)
-    file = _file(place.folder)
+    file = _file(extra.folder)
     before = None if file is None else _before(file, output)
     with Phases(output.notes) as phases:
         phases("import")
@@ -122,23 +106,24 @@ def run(
     return _verdict(report)
 
 
-def _settings(build: Build, place: Place, timing: tuple[int, float]) -> Settings:
-    from tvm_dnnfusion.devices.sessions import CoolDown, TimingOptions
+def _settings(build: Build, place: Place, extra: Extra, timing: tuple[int, float]) -> Settings:
+    from tvm_dnnfusion.devices.sessions import CoolDown, Limits, TimingOptions
     from tvm_dnnfusion.ondevice import VARIANTS, Settings
 
-    unknown = [name for name in place.columns if name not in VARIANTS]
+    unknown = [name for name in extra.columns if name not in VARIANTS]
     if unknown:
         raise click.BadParameter(
             f"{', '.join(unknown)}: the columns are {', '.join(VARIANTS)}", param_hint="--columns"
         )
-    cool = CoolDown(pause_s=place.pause, below_celsius=place.cool_below)
+    cool = CoolDown(pause_s=extra.pause, below_celsius=extra.cool_below)
     samples, warmup_s = timing
     return Settings(
-        variants=place.columns,
+        variants=extra.columns,
         timing=TimingOptions(samples=samples, warmup_s=warmup_s, cool=cool),
         threads=build.threads,
         cluster=place.cluster,
-        system=place.system,
+        system=extra.system,
+        limits=Limits(call_s=place.timeout_s),
     )
 
 

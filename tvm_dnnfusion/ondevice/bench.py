@@ -14,7 +14,7 @@ from typing import Any
 
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.devices import registry
-from tvm_dnnfusion.devices.sessions import Limits, Session, TimingOptions
+from tvm_dnnfusion.devices.sessions import Address, Limits, Session, TimingOptions
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ondevice.build import build
 from tvm_dnnfusion.ondevice.measure import measure
@@ -48,7 +48,7 @@ def bench(
     module: Any,
     inputs: Mapping[str, Array],
     spec: DeviceSpec,
-    address: str,
+    address: Address | str,
     settings: Settings = Settings(),
     *,
     model: str = "model",
