@@ -4,6 +4,8 @@
     python -m benchmarks.opencl --only conv3x3 --variant ours-adreno --output build/opencl
     python -m benchmarks.opencl --list
 
+Rows of an earlier run with the same --output stay where this one does not measure them.
+
 Counts are exact and the same at every run: Oclgrind interprets every work-item. They are of what a
 kernel asks for; caches, and how a GPU merges the accesses of a wave, are not in them. "least" is
 what inputs, weights and outputs have together.
@@ -56,17 +58,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given.list:
         print("\n".join(names))
         return 0
-    rows: list[Row] = []
+    rows = stored(given.output)
     for case in (c for c in CASES if c.name in (given.only or names)):
         for variant in given.variant or VARIANTS:
-            rows.append(measure(case, variant, given.races))
-            print(_line(rows[-1]), flush=True)
-    given.output.parent.mkdir(parents=True, exist_ok=True)
-    given.output.with_suffix(".json").write_text(
-        json.dumps([asdict(r) for r in rows], indent=1) + "\n", encoding="utf-8"
-    )
-    given.output.with_suffix(".md").write_text(to_markdown(rows), encoding="utf-8")
-    return int(any(r.counts is None for r in rows if r.variant.startswith("ours")))
+            rows[case.name, variant] = measure(case, variant, given.races)
+            print(_line(rows[case.name, variant]), flush=True)
+            write(given.output, [rows[k] for k in sorted(rows, key=_place)])
+    return int(any(r.counts is None for r in rows.values() if r.variant.startswith("ours")))
+
+
+def stored(output: Path) -> dict[tuple[str, str], Row]:
+    """Rows of an earlier run, which this one replaces or leaves; none where there was none."""
+    path = output.with_suffix(".json")
+    found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    rows = [Row(**{**r, "counts": r["counts"] and Counts(**r["counts"])}) for r in found]
+    return {(r.case, r.variant): r for r in rows}
+
+
+def write(output: Path, rows: Sequence[Row]) -> None:
+    """The table and its figures beside each other; each file whole or not at all."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps([asdict(r) for r in rows], indent=1) + "\n"
+    for suffix, content in ((".json", text), (".md", to_markdown(rows))):
+        scratch = output.with_suffix(suffix + ".part")
+        scratch.write_text(content, encoding="utf-8")
+        scratch.replace(output.with_suffix(suffix))
+
+
+def _place(key: tuple[str, str]) -> tuple[int, int]:
+    return [c.name for c in CASES].index(key[0]), VARIANTS.index(key[1])
 
 
 def measure(case: Case, variant: str, races: bool = False) -> Row:

@@ -44,6 +44,7 @@ def all_checks() -> Iterable[Line]:
         ("device", device),
         ("threads", thread_count),
         ("compiler", compiler),
+        ("opencl", opencl),
         ("build", trial_build),
         ("memory", memory),
         ("cache", cache),
@@ -160,6 +161,17 @@ def compiler() -> Iterable[Line]:
         return
     found = cc.get_cc()
     yield Line("compiler", State.OK, str(found) if found else "no compiler; a bare linker serves")
+
+
+def opencl() -> Iterable[Line]:
+    """Devices of `tvm.opencl(i)`; a machine without any is no fault."""
+    from tvm_dnnfusion.opencl import status
+
+    found = status()
+    for index, name in enumerate(found.devices):
+        yield Line(f"opencl:{index}", State.OK, name)
+    if found.problem:
+        yield Line("opencl", State.WARN, found.problem, found.mend)
 
 
 def add_one_library(path: Path, target: dict[str, object], linker: Any) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,18 @@ def compiler() -> str | None:
     return next((path for name in COMPILERS if (path := shutil.which(name))), None)
 
 
+def requirements(pyproject: Path) -> tuple[str, ...]:
+    """TVM's wheels with their pins, where a build in a fresh environment needs them: with a
+    compiler, and without headers in the environment."""
+    if compiler() is None:
+        return ()
+    try:
+        wheel_folder("tvm"), wheel_folder("tvm_ffi")
+        return ()
+    except BuildError:
+        return tuple(re.findall(r'"(apache-tvm[^"]*)"', pyproject.read_text(encoding="utf-8")))
+
+
 def file_name() -> str:
     """Name of the library for these sources, TVM's installed versions and this machine.
 
@@ -46,13 +59,17 @@ def file_name() -> str:
     """
     digest = hashlib.sha256(platform.machine().encode())
     for wheel in WHEELS:
-        try:
-            digest.update(metadata.version(wheel).encode())
-        except metadata.PackageNotFoundError:
-            raise BuildError(f"{wheel} is not installed: pip install {wheel}") from None
+        digest.update(_version(wheel).encode())
     for path in sorted(p for p in NATIVE.rglob("*") if p.suffix in (".cc", ".h")):
         digest.update(path.read_bytes())
     return f"libdnnfusion_opencl-{digest.hexdigest()[:12]}.so"
+
+
+def _version(wheel: str) -> str:
+    roots = [str(root) for root in _wheel_roots()]
+    for found in metadata.distributions(name=wheel, path=roots):
+        return found.version
+    raise BuildError(f"{wheel} is not installed: pip install {wheel}")
 
 
 def _wheel_roots() -> list[Path]:
