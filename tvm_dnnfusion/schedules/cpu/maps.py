@@ -7,8 +7,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tvm_dnnfusion.codegen.tiles import by_lane
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
+from tvm_dnnfusion.schedules.cpu.crossed import crossed, tile_length
+
+# Smaller stages stay in the first cache.
+MIN_CROSSED = 1 << 13
 
 # Rows that a core takes at the least, so that none waits long for another.
 ROWS_PER_CORE = 4
@@ -28,6 +34,8 @@ def movement(k: Kernel, block: str) -> None:
             k.sch.vectorize(inner)
             k.parallel([outer], total)
         return
+    if _tiled(k, block, loops, extents):
+        return
     k.parallel(loops[: _shared(k, extents)], total)
     k.vectorize(k.loops(block)[-1])
 
@@ -41,6 +49,22 @@ def _shared(k: Kernel, extents: list[int]) -> int:
     rows = len(extents) - 2
     enough = rows > 0 and product(extents[:rows]) >= ROWS_PER_CORE * k.device.cores
     return rows if by_lane(k.device) and enough else len(extents) - 1
+
+
+def _tiled(k: Kernel, block: str, loops: list[Any], extents: list[int]) -> bool:
+    """A transposition in tiles; False where the stage is none."""
+    axis = crossed(k.sch.get(k.sch.get_sblock(block)))
+    if axis is None or product(extents) < MIN_CROSSED:
+        return False
+    sizes = tile_length(extents[axis]), tile_length(extents[-1])
+    if None in sizes:
+        return False
+    (ao, ai), (lo, li) = (k.sch.split(loops[i], [None, t]) for i, t in zip((axis, -1), sizes))
+    lead = [ao if i == axis else x for i, x in enumerate(loops[:-1])]
+    k.sch.reorder(*lead, lo, ai, li)
+    k.vectorize(li)
+    k.parallel([*lead, lo], product(extents))
+    return True
 
 
 def map_block(k: Kernel) -> None:
