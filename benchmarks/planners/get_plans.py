@@ -14,14 +14,17 @@ import json
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from benchmarks.planners.networks import build
 from tvm_dnnfusion.cost.memory import Accounting, MemoryModel, Setting, memory_model, network_of
 from tvm_dnnfusion.ecg.graph import Graph, map_refs
-from tvm_dnnfusion.planners.get.planner import GetSearch
+from tvm_dnnfusion.planners.get.explainers import make_explainer
+from tvm_dnnfusion.planners.get.planner import GetSearch, space_of
+from tvm_dnnfusion.planners.get.split import Explainer
 
 MIB = 1 << 20
 EXPLAINERS = ("random", "gnne", "pg", "rg", "informed")
@@ -121,7 +124,7 @@ def cases(table: int, seeds: int, explainers: Iterable[str]) -> list[Case]:
     else:  # figure 5
         rows = (("squeezenet", "brr", "local"), ("mobilenet-v2", "lbdf", "local"),
                 ("vgg16", "lbdf", "random"))  # fmt: skip
-        found = [(*row, 128, plans) for row in rows for plans in (1000, 2000, 3000, 4000)]
+        found = [(*row, 128, 4000) for row in rows]
     return [
         Case(network, scheme, search, kib, plans, explainer, seed)
         for seed in range(seeds)
@@ -144,40 +147,64 @@ def without_biases(graph: Graph) -> Graph:
     return graph.rebuild(kept, outputs=tuple(moved.get(t, t) for t in graph.outputs))
 
 
-def model_of(case: Case) -> MemoryModel:
-    """The memory model of a case, with nothing in its memory."""
-    network = network_of(without_biases(build(case.network)), merge=False)
-    setting = Setting(case.kib * 1024, accounting=Accounting.PAPER)
-    return memory_model(case.scheme, network, setting)
+def model_of(network: str, scheme: str, kib: int) -> MemoryModel:
+    """A memory model with nothing in its memory."""
+    layers = network_of(without_biases(build(network)), merge=False)
+    return memory_model(scheme, layers, Setting(kib * 1024, accounting=Accounting.PAPER))
 
 
-class Free:
-    """A budget without limits of its own."""
+@dataclass
+class Watched:
+    """A budget without limits of its own that notes each improvement: (plans proposed, bytes)."""
 
-    def propose(self, count: int = 1) -> None: ...
+    proposed: int = 0
+    steps: list[tuple[int, float]] = field(default_factory=list)
+
+    def propose(self, count: int = 1) -> None:
+        self.proposed += count
+
     def spent(self) -> bool:
         return False
 
     def offer(self, groups: Any, cost: float) -> bool:
+        self.steps.append((self.proposed, cost))
         return True
 
     def report(self, phase: str, done: int, total: int | None = None) -> None: ...
 
 
-def measured(case: Case) -> dict[str, Any]:
-    """The row of a case: traffic and largest buffer of what may be fused; the search's figures."""
-    model = model_of(case)
-    search = GetSearch(case.explainer, case.search, case.plans, case.seed)
-    began = time.process_time()
-    groups = [g for g in search.search(model, Free()) if not g & model.unfusable()]
+@lru_cache(maxsize=1)
+def _shared(network: str, scheme: str, kib: int) -> MemoryModel:
+    return model_of(network, scheme, kib)
+
+
+@lru_cache(maxsize=len(EXPLAINERS))
+def _explainer(model: MemoryModel, name: str) -> Explainer | None:
+    return make_explainer(name, model, space_of(model))
+
+
+def measured(case: Case, fresh: bool = False) -> dict[str, Any]:
+    """The row of a case: traffic and largest buffer of what may be fused; the search's figures.
+
+    Searches share what they know of groups and explanations, unless `fresh`: then times are those
+    of the search alone.
+    """
+    at = case.network, case.scheme, case.kib
+    model = model_of(*at) if fresh else _shared(*at)
+    given = None if fresh else _explainer(model, case.explainer)
+    search = GetSearch(case.explainer, case.search, case.plans, case.seed, given=given)
+    watched, began = Watched(), time.process_time()
+    groups = [g for g in search.search(model, watched) if not g & model.unfusable()]
     costs = [model.evaluate(g) for g in groups]
+    apart = watched.steps[-1][1] - sum(c.dram_bytes for c in costs)  # what cannot be fused
     return {
         **asdict(case),
+        "fresh": fresh,
+        "steps": [(n, round((cost - apart) / MIB, 3)) for n, cost in watched.steps],
         "dram_mib": sum(c.dram_bytes for c in costs) / MIB,
         "mbu_kib": max(c.buffer_bytes for c in costs if c.buffer_bytes < case.kib * 1024) / 1024,
         "groups": len(groups),
         "cpu_seconds": time.process_time() - began,
-        "evaluations": model.evaluations,
         **(asdict(search.figures) if search.figures else {}),
         "paper_mb": PAPER.get(
             (case.network, case.scheme, case.search.removesuffix("-plain"), case.kib), {}
@@ -205,7 +232,7 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         if any(all(row[k] == v for k, v in asdict(case).items()) for row in done):
             continue
-        row = measured(case)
+        row = measured(case, fresh=options.table == 5)
         with options.output.open("a", encoding="utf-8") as out:
             out.write(json.dumps(row) + "\n")
         print(f"{case}: {row['dram_mib']:.2f} MiB, {row['seconds']:.0f} s", flush=True)

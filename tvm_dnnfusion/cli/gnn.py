@@ -78,7 +78,8 @@ def check(
     from tvm_dnnfusion.gnn import require
 
     require()
-    from tvm_dnnfusion.gnn.weights import load, shipped
+    from tvm_dnnfusion.gnn.files import shipped
+    from tvm_dnnfusion.gnn.weights import load
     from tvm_dnnfusion.planners.get.features import feature_count
     from tvm_dnnfusion.planners.get.learn import judged
     from tvm_dnnfusion.planners.get.samples import Recipe, samples_of

@@ -65,16 +65,22 @@ def tensors(graph: GroupGraph) -> tuple[Tensor, Tensor]:
 
 def batch_of(samples: Samples, chosen: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Nodes, edges, group of each node, and label of each group, of the chosen samples."""
-    graphs = [samples[int(i)] for i in chosen]
-    sizes = np.array([len(g.nodes) for g in graphs])
-    starts = np.cumsum(sizes) - sizes
-    edges = np.concatenate([g.edges + s for g, s in zip(graphs, starts)], axis=1)
+    nodes, sizes = _runs(samples.node_ends, chosen)
+    edges, counts = _runs(samples.edge_ends, chosen)
+    starts = np.repeat(np.cumsum(sizes) - sizes, counts)
     return (
-        torch.from_numpy(np.concatenate([g.nodes for g in graphs])),
-        torch.from_numpy(edges),
-        torch.from_numpy(np.repeat(np.arange(len(graphs)), sizes)),
+        torch.from_numpy(samples.nodes[nodes]),
+        torch.from_numpy(samples.edges[:, edges] + starts),
+        torch.from_numpy(np.repeat(np.arange(len(chosen)), sizes)),
         torch.from_numpy(samples.invalid[chosen]),
     )
+
+
+def _runs(ends: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of what belongs to the chosen groups, one group after the other; how many each."""
+    sizes = np.diff(ends, prepend=0)[chosen]
+    shift = ends[chosen] - np.cumsum(sizes)
+    return np.arange(sizes.sum()) + np.repeat(shift, sizes), sizes
 
 
 def logits(model: ValidityGNN, samples: Samples, batch: int = 512) -> np.ndarray:

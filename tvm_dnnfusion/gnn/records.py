@@ -21,7 +21,9 @@ class Samples:
     """Many groups end to end, with labels.
 
     `node_ends` and `edge_ends` are where each group stops; edges count from the group's first node.
-    `invalid` is 1.0 for a group that does not fit. `source` numbers the network it comes from.
+    `invalid` is 1.0 for a group that does not fit. `share` is the buffer that it needs as a share
+    of what there is, nan where that says nothing (a group may be refused for other reasons).
+    `source` numbers the network it comes from.
     """
 
     nodes: np.ndarray
@@ -29,6 +31,7 @@ class Samples:
     node_ends: np.ndarray
     edge_ends: np.ndarray
     invalid: np.ndarray
+    share: np.ndarray
     source: np.ndarray
 
     def __len__(self) -> int:
@@ -43,12 +46,13 @@ class Samples:
         """The samples of these indices, in that order."""
         picked = [int(i) for i in chosen]
         graphs = [self[i] for i in picked]
-        return packed(graphs, self.invalid[picked], self.source[picked])
+        return packed(graphs, self.invalid[picked], self.share[picked], self.source[picked])
 
 
 def packed(
     graphs: Sequence[GroupGraph],
     invalid: Sequence[bool] | np.ndarray,
+    share: Sequence[float] | np.ndarray,
     source: Sequence[int] | np.ndarray,
 ) -> Samples:
     """Groups with labels as one record. Raises ValueError where there is none."""
@@ -60,5 +64,6 @@ def packed(
         node_ends=np.cumsum([len(g.nodes) for g in graphs]),
         edge_ends=np.cumsum([g.edges.shape[1] for g in graphs]),
         invalid=np.asarray(invalid, dtype=np.float32),
+        share=np.asarray(share, dtype=np.float32),
         source=np.asarray(source, dtype=np.int64),
     )

@@ -8,24 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import nn
 
 from tvm_dnnfusion.gnn.explain import GNNE, PG, EdgeScorer
+from tvm_dnnfusion.gnn.files import WeightsError, read
 from tvm_dnnfusion.gnn.model import ValidityGNN
 from tvm_dnnfusion.gnn.walk import RG
-
-
-class WeightsError(ValueError):
-    """A file of weights is missing, damaged, or of another form; the message names it."""
-
-    exit_code = 2
 
 
 @dataclass
@@ -42,11 +35,6 @@ class Trained:
         if name == "gnne":
             return GNNE(self.gnn)
         return {"pg": self.pg, "rg": self.rg}[name]
-
-
-def shipped(scheme: str) -> Path:
-    """Where the package keeps the weights of a fusion scheme ("lbdf", "brr")."""
-    return Path(str(resources.files("tvm_dnnfusion.gnn") / f"{scheme}.npz"))
 
 
 def save(trained: Trained, path: Path) -> None:
@@ -71,12 +59,7 @@ def load(path: Path, features: int) -> Trained:
     ------
     WeightsError where the file is missing, damaged, or made for other features.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        facts = json.loads(arrays.pop("facts").tobytes())
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
-        raise WeightsError(f"{path}: cannot read weights ({error})") from error
+    arrays, facts = read(path)
     gnn = ValidityGNN(features)
     _fill(gnn, "gnn", arrays, path)
     pg, rg = PG(gnn.eval()), RG(gnn)

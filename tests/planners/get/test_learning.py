@@ -150,7 +150,8 @@ def test_the_walk_gives_a_connected_part(trained):
 
 def test_weights_come_back_from_a_file(trained, tmp_path: Path):
     from tvm_dnnfusion.gnn.model import logits
-    from tvm_dnnfusion.gnn.weights import WeightsError, load, save
+    from tvm_dnnfusion.gnn.files import WeightsError
+    from tvm_dnnfusion.gnn.weights import load, save
 
     made, test = trained
     path = tmp_path / "w.npz"
@@ -171,7 +172,8 @@ def test_weights_come_back_from_a_file(trained, tmp_path: Path):
 @pytest.mark.parametrize("scheme", ["lbdf", "brr"])
 def test_the_shipped_weights_know_a_network_that_they_were_not_trained_on(scheme: str):
     from benchmarks.planners.networks import build
-    from tvm_dnnfusion.gnn.weights import load, shipped
+    from tvm_dnnfusion.gnn.files import shipped
+    from tvm_dnnfusion.gnn.weights import load
     from tvm_dnnfusion.planners.get.learn import judged
 
     made = load(shipped(scheme), feature_count())

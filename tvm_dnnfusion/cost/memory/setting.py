@@ -53,7 +53,8 @@ class Setting:
 class GroupCost:
     """A group's schedule and what it costs.
 
-    `buffer_bytes` is the least buffer that the group needs, valid or not; `used_bytes` what its
+    `buffer_bytes` is the least buffer that the group needs, valid or not (its weights alone, where
+    they have to stay and do not fit); `used_bytes` what its
     chosen schedule takes. `tile_rows` counts rows of the group's last layer per step, `tiles` the
     steps over all images, `images` those that are worked on at once. DRAM bytes and energy (in
     multiply-accumulates) are for the whole batch, infinite where the group is not valid.

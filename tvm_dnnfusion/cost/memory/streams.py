@@ -31,6 +31,7 @@ class StreamModel(CachedModel):
         super().__init__(network, setting)
         self._alone = BrrModel(network, setting)
         self._paper = setting.accounting is Accounting.PAPER
+        self._kept = [self.weights(v.index) for v in network.layers]
         self._accesses = [buffer_accesses(v, False, setting.accelerator) for v in network.layers]
 
     def weights(self, index: int) -> int:
@@ -60,21 +61,20 @@ class StreamModel(CachedModel):
         return found
 
     def _least(self, group: int) -> int:
-        return sum(self.weights(i) for i in bits(group)) * self.setting.word_bytes
+        return sum([self._kept[i] for i in bits(group)]) * self.setting.word_bytes
 
     def _streamed(self, group: int) -> GroupCost:
-        frame = self._alone.paces.frame(group, delays=not self._paper)
-        if frame is None:
-            return refused(Why.RATES, self._least(group))
-        held = self._held(frame)
-        if held is None:
-            return refused(Why.RATES, self._least(group))
         word, net = self.setting.word_bytes, self.network
-        kept = sum(self.weights(i) for i in bits(group))
+        kept = sum([self._kept[i] for i in bits(group)])
+        if kept >= self.setting.words:  # most of what a search proposes; lines need no look
+            return refused(Why.WEIGHTS, kept * word)
+        frame = self._alone.paces.frame(group, delays=not self._paper)
+        held = None if frame is None else self._held(frame)
+        if frame is None or held is None:
+            return refused(Why.RATES, kept * word)
         need = kept + sum(held)
         if need >= self.setting.words:
-            why = Why.WEIGHTS if kept >= self.setting.words else Why.BUFFER
-            return refused(why, need * word)
+            return refused(Why.BUFFER, need * word)
         read = sum(net.elements(m) for m in frame.maps[: frame.outside]) * self.batch
         written = sum(net.elements(i) for i in bits(net.external_outputs(group))) * self.batch
         dram = kept + read + written

@@ -84,15 +84,17 @@ def _path(space: Space, group: Mask, first: Mask, last: Mask) -> list[int] | Non
     middle = group & ~first & ~last
     came: dict[int, int] = {}
     frontier: list[int] = []
+    if not middle:
+        return None
     for v in members(first):
-        for w in members((space.after[v] | space.before[v]) & middle):
+        for w in members(space.near[v] & middle):
             if w not in came:
                 came[w] = v
                 frontier.append(w)
     while frontier:
         following: list[int] = []
         for v in frontier:
-            near = space.after[v] | space.before[v]
+            near = space.near[v]
             end = near & last
             if end:
                 return _traced(came, v, end.bit_length() - 1)
@@ -120,8 +122,11 @@ def _add(space: Space, group: Mask, first: Mask, last: Mask, found: dict[Cut, No
 
 
 def _is_cut(space: Space, before: Mask, after: Mask) -> bool:
-    back = any(space.before[v] & after for v in members(before))
-    return not back and space.connected(before) and space.connected(after)
+    """`before` hangs together: everything in it was reached from one end of an edge."""
+    sources = 0
+    for v in members(before):
+        sources |= space.before[v]
+    return not sources & after and space.connected(after)
 
 
 def prefix_cuts(space: Space, group: Mask) -> list[Cut]:

@@ -1,7 +1,7 @@
 """Explainers by name: the edges of an invalid group at which it is worth cutting.
 
-`gnne`, `pg` and `rg` ask the trained classifier (`tvm_dnnfusion.gnn`, the extra `gnn`); `informed`
-tries edges with exact figures and needs no network; `random` is the paper's baseline. Repeated
+`gnne`, `pg` and `rg` ask the trained classifier (`tvm_dnnfusion.gnn`); `informed` tries edges with
+exact figures and needs no network; `random` is the paper's baseline. Repeated
 blocks of a network look alike to the classifier: their explanation is computed once.
 """
 
@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from tvm_dnnfusion.cost.memory.network import Network
-from tvm_dnnfusion.cost.memory.setting import Setting
-from tvm_dnnfusion.gnn import require
-from tvm_dnnfusion.gnn.records import GroupGraph
+from tvm_dnnfusion.cost.memory.model import MemoryModel
+from tvm_dnnfusion.gnn.files import explainer_weights, shipped
+from tvm_dnnfusion.gnn.inference import Scorer, scorer
 from tvm_dnnfusion.planners.get.features import GroupEncoder, feature_count, node_features
 from tvm_dnnfusion.planners.get.oracle import Counter
 from tvm_dnnfusion.planners.get.space import Edge, Mask, Space
@@ -39,18 +37,10 @@ class ExplainerError(ValueError):
     exit_code = 2
 
 
-class EdgeWeights(Protocol):
-    """Weights of a group's edges: see `gnn.explain.EdgeScorer`."""
-
-    def weights(self, graph: GroupGraph) -> np.ndarray:
-        """One number per edge."""
-        ...
-
-
 class LearnedExplainer:
     """The edges of the largest weights, kept by what a group looks like to the classifier."""
 
-    def __init__(self, encoder: GroupEncoder, scorer: EdgeWeights) -> None:
+    def __init__(self, encoder: GroupEncoder, scorer: Scorer) -> None:
         self._encoder = encoder
         self._scorer = scorer
         self._known: dict[tuple[bytes, bytes], tuple[int, ...]] = {}
@@ -78,14 +68,9 @@ def _top(weights: np.ndarray) -> tuple[int, ...]:
 
 
 def make_explainer(
-    name: str,
-    scheme: str,
-    network: Network,
-    setting: Setting,
-    space: Space,
-    weights: Path | None = None,
+    name: str, model: MemoryModel, space: Space, weights: Path | None = None
 ) -> Explainer | None:
-    """The explainer of that name for a memory model ("lbdf", "brr"); None for "random".
+    """The explainer of that name for a memory model; None for "random".
 
     Parameters
     ----------
@@ -94,7 +79,7 @@ def make_explainer(
     Raises
     ------
     ExplainerError for an unknown name, or where there are no weights for the memory model.
-    MissingGNN where torch or torch-geometric is not installed.
+    WeightsError for a file that holds none of this form.
     """
     if name == "random":
         return None
@@ -102,9 +87,7 @@ def make_explainer(
         return AllEdges(space)
     if name not in LEARNED:
         raise ExplainerError(f"no explainer {name!r}; there are {', '.join(EXPLAINERS)}")
-    require()
-    from tvm_dnnfusion.gnn.weights import load, shipped
-
+    scheme = model.name
     path = weights or shipped(scheme)
     if weights is None and not path.is_file():
         raise ExplainerError(
@@ -112,5 +95,5 @@ def make_explainer(
             f" `dnnfusion gnn train --scheme {scheme} --output FILE` and give that file, or take"
             " the explainer informed"
         )
-    encoder = GroupEncoder(space, node_features(network, setting))
-    return LearnedExplainer(encoder, load(path, feature_count()).scorer(name))
+    encoder = GroupEncoder(space, node_features(model.network, model.setting))
+    return LearnedExplainer(encoder, scorer(name, explainer_weights(path, feature_count())))

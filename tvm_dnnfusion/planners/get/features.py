@@ -3,7 +3,8 @@
 Per node: kind of operator, shape of input and output, size of its weights, and the buffer, which is
 the same for all nodes. Sizes appear as logarithms and as shares of the buffer: the classifier adds
 up nodes, and what it has to find is whether the sum of such shares passes one. Buffers of any size
-are then alike.
+are then alike. What a node's operands keep waiting is told as the whole network has it: where a
+long branch and a short one meet, four layers of messages do not reach back to the fork.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import log2
 
 import numpy as np
 
-from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, Role
+from tvm_dnnfusion.cost.memory.network import Layer, LayerKind, Network, Role, Use
 from tvm_dnnfusion.cost.memory.setting import Setting
 from tvm_dnnfusion.gnn.records import GroupGraph
 from tvm_dnnfusion.planners.get.space import Mask, Space, members
@@ -26,7 +27,9 @@ LARGEST_SHARE = 2.0
 
 def node_features(network: Network, setting: Setting) -> np.ndarray:
     """One row per layer of the network, [layers, features], float32."""
-    return np.array([_row(v, network, setting) for v in network.layers], dtype=np.float32)
+    waiting = _waiting(network)
+    rows = [_row(v, network, setting, waiting[v.index]) for v in network.layers]
+    return np.array(rows, dtype=np.float32)
 
 
 def feature_count() -> int:
@@ -34,7 +37,37 @@ def feature_count() -> int:
     return len(_KINDS) + len(_ROLES) + len(_LOGS) + len(_SHARES) + 3
 
 
-def _row(v: Layer, network: Network, setting: Setting) -> list[float]:
+def _waiting(network: Network) -> list[int]:
+    """Layer -> elements of its operands between the newest and the oldest that it needs, when
+    every branch of the network runs (`cost.memory.streams.LbdfModel` for all layers at once)."""
+    lead = [(0, 0)] * (network.n + len(network.inputs))
+    for v in reversed(network.layers):
+        for u in v.uses:
+            if not u.whole:
+                wide = network.map_of(u.source).cols
+                lead[u.source] = max(lead[u.source], _lead(lead[v.index], u),
+                                     key=lambda at, wide=wide: at[0] * wide + at[1])  # fmt: skip
+    out: list[int] = []
+    for v in network.layers:
+        total = 0
+        for u in v.uses:
+            read, ahead = network.map_of(u.source), lead[u.source]
+            rows = ahead[0] - lead[v.index][0] * u.stride[0] + u.padding[0]
+            cols = ahead[1] - lead[v.index][1] * u.stride[1] + u.padding[1]
+            size = read.rows * read.cols
+            pixels = size if u.whole else min(size, max(1, rows * read.cols + cols + 1))
+            total += pixels * read.channels
+        out.append(total)
+    return out
+
+
+def _lead(at: tuple[int, int], use: Use) -> tuple[int, int]:
+    """Row and column of a map that the result at `at` needs at the latest."""
+    (kr, kc), (sr, sc), (pr, pc) = use.kernel, use.stride, use.padding
+    return at[0] * sr + kr - 1 - pr, at[1] * sc + kc - 1 - pc
+
+
+def _row(v: Layer, network: Network, setting: Setting, waiting: int) -> list[float]:
     use = max(v.uses, key=lambda u: network.elements(u.source), default=None)
     read = network.map_of(use.source) if use is not None else None
     rows, cols, channels = (read.rows, read.cols, read.channels) if read is not None else (1, 1, 1)
@@ -47,7 +80,7 @@ def _row(v: Layer, network: Network, setting: Setting) -> list[float]:
              stride, setting.buffer_bytes / 1024)  # fmt: skip
     waits = rows * cols if whole else (kernel - 1) * cols + across
     shares = (v.weights, v.extras, cols * channels, waits * channels, rows * cols * channels,
-              v.cols * v.channels, v.elements)  # fmt: skip
+              v.cols * v.channels, v.elements, waiting)  # fmt: skip
     return [
         *(float(v.kind is kind) for kind in _KINDS),
         *(float(v.role is role) for role in _ROLES),
@@ -62,7 +95,7 @@ def _row(v: Layer, network: Network, setting: Setting) -> list[float]:
 _LOGS = ("in rows", "in cols", "in channels", "rows", "cols", "channels", "weights", "kernel rows",
          "kernel cols", "stride", "buffer")  # fmt: skip
 _SHARES = ("weights", "other constants", "a row read", "what of the map waits", "the map read",
-           "a row made", "the map made")  # fmt: skip
+           "a row made", "the map made", "what operands keep waiting")  # fmt: skip
 
 
 class GroupEncoder:

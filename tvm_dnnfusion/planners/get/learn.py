@@ -23,8 +23,8 @@ from tvm_dnnfusion.planners.get.synthetic import random_network
 if TYPE_CHECKING:
     from tvm_dnnfusion.gnn.weights import Trained
 
-NETWORKS = 200
-EPOCHS = 22
+NETWORKS = 300
+EPOCHS = 24
 HELD_OUT = 30
 """Random networks on which the figures of a training are taken; none is trained on."""
 _HELD_OUT_SEED = 1_000_000

@@ -21,7 +21,7 @@ from tvm_dnnfusion.planners.get.oracle import Oracle
 from tvm_dnnfusion.planners.get.partition import Partition, singletons
 from tvm_dnnfusion.planners.get.search import SEARCHES, Task
 from tvm_dnnfusion.planners.get.space import Mask, Space, members
-from tvm_dnnfusion.planners.get.split import GuidedSplitter, RandomSplitter, SplitStats
+from tvm_dnnfusion.planners.get.split import Explainer, GuidedSplitter, RandomSplitter, SplitStats
 
 PLANS = 2000
 """Plans that are proposed where nothing else is said (tables III and IV of the paper)."""
@@ -93,7 +93,8 @@ class GetSearch:
     seed : of everything random; the same seed and number of plans give the same plan.
     weights : a file of `dnnfusion gnn train`; None: those that the package carries.
 
-    `figures` tells of the last search.
+    `figures` tells of the last search. `given`, an explainer, is taken instead of the named one: its
+    memory then serves several searches under one memory model.
     """
 
     explainer: str = EXPLAINERS[0]
@@ -102,6 +103,7 @@ class GetSearch:
     seed: int = 0
     weights: Path | None = None
     name: str = "get"
+    given: Explainer | None = None
     figures: SearchFigures | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -117,10 +119,8 @@ class GetSearch:
         ExplainerError, MissingGNN, MissingSearch : what the options name is not there.
         """
         network = model.network
-        space = Space(network.n, network.edges, members(model.unfusable()))
-        named = make_explainer(
-            self.explainer, model.name, network, model.setting, space, self.weights
-        )
+        space = space_of(model)
+        named = self.given or make_explainer(self.explainer, model, space, self.weights)
         rng = Random(self.seed)
         oracle = Oracle(model)
         fallback = RandomSplitter(space, oracle, rng)
@@ -148,6 +148,12 @@ class GetSearch:
         if found is None:
             raise AssertionError("the search returned groups that wait for each other")
         return found
+
+
+def space_of(model: MemoryModel) -> Space:
+    """The graph that a search under this model moves in."""
+    network = model.network
+    return Space(network.n, network.edges, members(model.unfusable()))
 
 
 def get_search(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from math import nan
 from random import Random
 
 from tvm_dnnfusion.cost.memory.model import memory_model
@@ -49,22 +50,24 @@ def samples_of(
     """Labelled groups of the networks; `source` numbers the network. Same seed, same samples."""
     graphs: list[GroupGraph] = []
     labels: list[bool] = []
+    shares: list[float] = []
     source: list[int] = []
     for number, network in enumerate(networks):
         rng = Random(f"{seed}/{number}")
         for kib in recipe.buffers:
-            for graph, invalid in _drawn(network, recipe, kib, rng):
+            for graph, invalid, share in _drawn(network, recipe, kib, rng):
                 graphs.append(graph)
                 labels.append(invalid)
+                shares.append(share)
                 source.append(number)
         if progress is not None:
             progress("samples", number + 1, len(networks))
-    return packed(graphs, labels, source)
+    return packed(graphs, labels, shares, source)
 
 
 def _drawn(
     network: Network, recipe: Recipe, kib: int, rng: Random
-) -> Iterable[tuple[GroupGraph, bool]]:
+) -> Iterable[tuple[GroupGraph, bool, float]]:
     setting = recipe.setting(kib)
     model = memory_model(recipe.scheme, network, setting)
     space = Space(network.n, network.edges, members(model.unfusable()))
@@ -77,7 +80,10 @@ def _drawn(
             for part in _parts(space, group, rng):
                 known[part] = None
     for group in known:
-        yield encoder.encode(group), not model.evaluate(group).valid
+        found = model.evaluate(group)
+        share = found.buffer_bytes / setting.buffer_bytes
+        told = share > 0 and (share < 1) == found.valid
+        yield encoder.encode(group), not found.valid, share if told else nan
 
 
 def _parts(space: Space, group: Mask, rng: Random) -> Iterable[Mask]:

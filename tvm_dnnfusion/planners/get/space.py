@@ -18,10 +18,14 @@ Edge = tuple[int, int]
 
 def members(mask: Mask) -> list[int]:
     """The nodes of a set, ascending."""
+    if not mask:
+        return []
+    first = (mask & -mask).bit_length() - 1
+    mask >>= first  # groups lie close together: the rest works on short numbers
     out: list[int] = []
     while mask:
         low = mask & -mask
-        out.append(low.bit_length() - 1)
+        out.append(first + low.bit_length() - 1)
         mask ^= low
     return out
 
@@ -73,6 +77,11 @@ class Space:
         return tuple(e for e in self.edges if not (fixed >> e[0] | fixed >> e[1]) & 1)
 
     @cached_property
+    def near(self) -> tuple[Mask, ...]:
+        """Node -> its neighbours, edges taken in either direction."""
+        return tuple(a | b for a, b in zip(self.after, self.before))
+
+    @cached_property
     def below(self) -> tuple[Mask, ...]:
         """Node -> everything that a path from it reaches."""
         out = [0] * self.size
@@ -96,13 +105,13 @@ class Space:
 
     def reach(self, start: Mask, within: Mask) -> Mask:
         """What edges in either direction connect to `start` inside a set."""
-        found = frontier = start & within
-        while frontier:
-            near = 0
-            for v in members(frontier):
-                near |= self.after[v] | self.before[v]
-            frontier = near & within & ~found
-            found |= frontier
+        found = pending = start & within
+        near = self.near
+        while pending:
+            low = pending & -pending
+            fresh = near[low.bit_length() - 1] & within & ~found
+            found |= fresh
+            pending = pending ^ low | fresh
         return found
 
     def connected(self, group: Mask) -> bool:

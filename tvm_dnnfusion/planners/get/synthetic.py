@@ -89,6 +89,26 @@ def _dense(net: Blocks, x: str, width: int, stride: int, rng: Random) -> str:
         else y  # fmt: skip
 
 
+def _parallel(net: Blocks, x: str, width: int, stride: int, rng: Random) -> str:
+    """Branches of unequal length and reach, side by side or added up."""
+    added = rng.random() < 0.4
+    count = rng.randint(2, 4)
+    out = max(8, width // (1 if added else count))
+    ends: list[str] = []
+    for _ in range(count):
+        y = x
+        for _ in range(rng.randint(1, 3)):
+            kernel = rng.choice((1, 3, 3, 5))
+            wide = rng.choice((1, 1, 2, 4)) if kernel == 3 else 1
+            y = net.conv_act(y, out, kernel, 1, rng.choice(ACTS[:3]), dilation=wide)
+        ends.append(y)
+    y = ends[0]
+    for other in ends[1:] if added else ():
+        y = net.add(y, other)
+    y = y if added else net.concat(*ends)
+    return net.pool(y, 3, 2, 1) if stride == 2 else y
+
+
 STEPS: dict[str, Step] = {
     "plain": _plain,
     "basic": _basic,
@@ -99,6 +119,7 @@ STEPS: dict[str, Step] = {
     "fire": _fire,
     "inception": _inception,
     "dense": _dense,
+    "parallel": _parallel,
 }
 """Kinds of block by name; inverted residuals stand twice, being the most varied."""
 
