@@ -86,7 +86,7 @@ def check(
 
     out = Output(as_json)
     path = weights or shipped(scheme)
-    trained = load(path, feature_count())
+    trained = load(path, feature_count(scheme))
     rows: list[tuple[str, Any]] = [
         (k, trained.facts[k]) for k in ("test", "networks_not_trained_on") if k in trained.facts
     ]

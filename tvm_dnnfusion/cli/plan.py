@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_dnnfusion import settings
+from tvm_dnnfusion.cli import get as get_cli
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Shapes
 from tvm_dnnfusion.cli.output import Output, check_file_place
@@ -42,9 +43,9 @@ def parse_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @options.model
 @options.params
 @click.option("--planner", "planners", multiple=True, default=("memory",), show_default=True,
-              metavar="NAME", help="memory, optimus, optimus-online, efficient-s, dnnvm, exact, or "
-              "a planner whose plan is held to the buffer: dnnfusion, tvm, none. Repeat it to "
-              "compare.")  # fmt: skip
+              metavar="NAME", help="memory, optimus, optimus-online, get, efficient-s, dnnvm, "
+              "exact, or a planner whose plan is held to the buffer: dnnfusion, tvm, none. "
+              "Repeat it to compare.")  # fmt: skip
 @click.option("--buffer", default="128KB", show_default=True, callback=parse_size,
               metavar="SIZE", help="On-chip buffer; KB and MB are binary.")  # fmt: skip
 @click.option("--word", type=click.IntRange(min=1), default=2, show_default=True,
@@ -58,6 +59,7 @@ def parse_size(ctx: click.Context, param: click.Parameter, value: str) -> int:
               )  # fmt: skip
 @click.option("--accelerator", default="optimus", show_default=True, metavar="NAME",
               help="PE array and energies.")  # fmt: skip
+@get_cli.get_options
 @click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
               help="Of each planner's search; the best plan so far counts.")  # fmt: skip
 @click.option("--no-merge", is_flag=True, help="Plan single ops; merge no simple ones first.")
@@ -76,6 +78,7 @@ def command(
     accounting: str,
     memory_model: str,
     accelerator: str,
+    get: dict[str, Any],
     time_limit: float | None,
     no_merge: bool,
     no_rewrite: bool,
@@ -97,6 +100,7 @@ def command(
     output = Output(as_json)
     spec = find(accelerator)
     _check(planners, memory_model, folder)
+    get_cli.check(planners, get)
     found: list[Assessment] = []
     with Phases(output.notes) as phases:
         phases("load")
@@ -106,8 +110,9 @@ def command(
             phases(name)
             budget = Budget(time_limit, report=partial(_tell, phases, name))
             planner = MemoryPlanner(
-                name, buffer, word, batch, Accounting(accounting), memory_model, spec, not no_merge
-            )
+                name, buffer, word, batch, Accounting(accounting), memory_model, spec, not no_merge,
+                options=get if name == "get" else {},
+            )  # fmt: skip
             found.append(planner.assess(ecg, registry.get("host"), budget))
             if found[-1].result.interrupted:
                 output.warn(f"{name} was interrupted; its best plan so far is kept")
@@ -225,6 +230,7 @@ def _write(folder: Path, found: list[Assessment], title: str, source: Graph, gra
     from tvm_dnnfusion.report.plan_file import plan_file_text
     from tvm_dnnfusion.report.stats import statistics
     from tvm_dnnfusion.report.summary import summarise
+    from tvm_dnnfusion.runtime.files import whole_file
 
     before, after = summarise(extend(source)), summarise(extend(graph), source)
     out: list[str] = []
@@ -235,6 +241,7 @@ def _write(folder: Path, found: list[Assessment], title: str, source: Graph, gra
         page = render(ReportData(f"{title}: {a.planner}", a.plan, after, stats, facts))
         for name, text in ((f"{a.planner}.json", plan_file_text(a.plan, after)),
                            (f"{a.planner}.html", page)):  # fmt: skip
-            (folder / name).write_text(text, encoding="utf-8")
+            with whole_file(folder / name) as draft:
+                draft.write_text(text, encoding="utf-8")
             out.append(name)
     return out

@@ -132,7 +132,7 @@ def _epoch(
 
 
 def _distance(said: torch.Tensor, share: np.ndarray) -> torch.Tensor:
-    """Mean distance of logits from what needs say; beyond twice or half the buffer all are alike."""
+    """Mean distance of logits from what needs say; beyond twice or half all needs are alike."""
     known = np.isfinite(share)
     wanted = STEEPNESS * np.log2(np.where(known, share, 1.0)).clip(-1, 1).astype(np.float32)
     there = torch.from_numpy(wanted)

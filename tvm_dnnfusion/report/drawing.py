@@ -120,16 +120,16 @@ def _edge(
     return tag(
         "path",
         tag("title", f"{types} ({bytes_text(size)})"),
-        d=_curve(points),
+        d=curve(points, SIZES),
         data_from=edge[0],
         data_to=edge[1],
         marker_end="url(#arrow)",
     )
 
 
-def _curve(points: tuple[Point, ...]) -> str:
+def curve(points: tuple[Point, ...], sizes: Sizes) -> str:
     """A line that bends only in the gaps between layers, so that it crosses no node."""
-    half = SIZES.node_height / 2
+    half = sizes.node_height / 2
     out = [f"M{points[0][0]:g} {points[0][1] + half:g}"]
     for (ax, ay), (bx, by) in itertools.pairwise(points):
         last = (bx, by) == points[-1]

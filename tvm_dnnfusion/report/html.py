@@ -17,6 +17,7 @@ from tvm_dnnfusion.report.data import KernelTime, ReportData, RuleLine
 from tvm_dnnfusion.report.drawing import CLASSES, block_class, draw, label, origins
 from tvm_dnnfusion.report.explain import ADVICE
 from tvm_dnnfusion.report.format import bytes_text, flops_text, number_text, time_text
+from tvm_dnnfusion.report.groups import draw_groups
 from tvm_dnnfusion.report.markup import Markup, join, script_data, tag
 from tvm_dnnfusion.report.stats import block_bytes
 from tvm_dnnfusion.report.summary import GraphSummary, OpSummary
@@ -203,7 +204,13 @@ def _memory(data: ReportData) -> Markup:
                          bytes_text(m.buffer_bytes), steps, "stay" if m.resident else "stream",
                          held))  # fmt: skip
     columns = ("Group", "Layers", "DRAM", "Buffer", "Steps", "Weights", "Line buffers")
-    return join(head, _table(columns, rows, class_="kernels untimed"))
+    note = tag(
+        "p",
+        "Every operator in the colour of its group, with the group's number; thick lines are what"
+        " moves through DRAM.",
+    )
+    drawing = tag("div", draw_groups(data.graph, data.plan), class_="groups")
+    return join(head, note, drawing, _table(columns, rows, class_="kernels untimed"))
 
 
 def _edges(data: ReportData) -> Markup:

@@ -95,5 +95,5 @@ def make_explainer(
             f" `dnnfusion gnn train --scheme {scheme} --output FILE` and give that file, or take"
             " the explainer informed"
         )
-    encoder = GroupEncoder(space, node_features(model.network, model.setting))
-    return LearnedExplainer(encoder, scorer(name, explainer_weights(path, feature_count())))
+    encoder = GroupEncoder(space, node_features(model.network, model.setting, scheme))
+    return LearnedExplainer(encoder, scorer(name, explainer_weights(path, feature_count(scheme))))

@@ -21,20 +21,24 @@ from tvm_dnnfusion.planners.get.space import Mask, Space, members
 
 _KINDS = tuple(LayerKind)
 _ROLES = tuple(Role)
+PIXEL_SCHEMES = ("lbdf", "tiles")
+"""Memory models in which a short branch waits for a long one; "brr" leaves that out, as published.
+Their nodes have one share more: what the operands keep waiting."""
 LARGEST_SHARE = 2.0
 """Shares of the buffer are cut here: a map or weight beyond decides by itself."""
 
 
-def node_features(network: Network, setting: Setting) -> np.ndarray:
-    """One row per layer of the network, [layers, features], float32."""
-    waiting = _waiting(network)
-    rows = [_row(v, network, setting, waiting[v.index]) for v in network.layers]
+def node_features(network: Network, setting: Setting, scheme: str) -> np.ndarray:
+    """One row per layer of the network for a memory model, [layers, features], float32."""
+    waiting = _waiting(network) if scheme in PIXEL_SCHEMES else ()
+    rows = [_row(v, network, setting, waiting[v.index : v.index + 1]) for v in network.layers]
     return np.array(rows, dtype=np.float32)
 
 
-def feature_count() -> int:
+def feature_count(scheme: str) -> int:
     """Numbers per node."""
-    return len(_KINDS) + len(_ROLES) + len(_LOGS) + len(_SHARES) + 3
+    waits = scheme in PIXEL_SCHEMES
+    return len(_KINDS) + len(_ROLES) + len(_LOGS) + len(_SHARES) + waits + 3
 
 
 def _waiting(network: Network) -> list[int]:
@@ -67,7 +71,7 @@ def _lead(at: tuple[int, int], use: Use) -> tuple[int, int]:
     return at[0] * sr + kr - 1 - pr, at[1] * sc + kc - 1 - pc
 
 
-def _row(v: Layer, network: Network, setting: Setting, waiting: int) -> list[float]:
+def _row(v: Layer, network: Network, setting: Setting, waiting: Sequence[int]) -> list[float]:
     use = max(v.uses, key=lambda u: network.elements(u.source), default=None)
     read = network.map_of(use.source) if use is not None else None
     rows, cols, channels = (read.rows, read.cols, read.channels) if read is not None else (1, 1, 1)
@@ -80,7 +84,7 @@ def _row(v: Layer, network: Network, setting: Setting, waiting: int) -> list[flo
              stride, setting.buffer_bytes / 1024)  # fmt: skip
     waits = rows * cols if whole else (kernel - 1) * cols + across
     shares = (v.weights, v.extras, cols * channels, waits * channels, rows * cols * channels,
-              v.cols * v.channels, v.elements, waiting)  # fmt: skip
+              v.cols * v.channels, v.elements, *waiting)  # fmt: skip
     return [
         *(float(v.kind is kind) for kind in _KINDS),
         *(float(v.role is role) for role in _ROLES),
@@ -95,7 +99,7 @@ def _row(v: Layer, network: Network, setting: Setting, waiting: int) -> list[flo
 _LOGS = ("in rows", "in cols", "in channels", "rows", "cols", "channels", "weights", "kernel rows",
          "kernel cols", "stride", "buffer")  # fmt: skip
 _SHARES = ("weights", "other constants", "a row read", "what of the map waits", "the map read",
-           "a row made", "the map made", "what operands keep waiting")  # fmt: skip
+           "a row made", "the map made")  # fmt: skip
 
 
 class GroupEncoder:

@@ -93,8 +93,8 @@ class GetSearch:
     seed : of everything random; the same seed and number of plans give the same plan.
     weights : a file of `dnnfusion gnn train`; None: those that the package carries.
 
-    `figures` tells of the last search. `given`, an explainer, is taken instead of the named one: its
-    memory then serves several searches under one memory model.
+    `figures` tells of the last search. `given`, an explainer, is taken instead of the named one:
+    its memory then serves several searches under one memory model.
     """
 
     explainer: str = EXPLAINERS[0]

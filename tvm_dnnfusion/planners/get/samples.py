@@ -71,7 +71,7 @@ def _drawn(
     setting = recipe.setting(kib)
     model = memory_model(recipe.scheme, network, setting)
     space = Space(network.n, network.edges, members(model.unfusable()))
-    encoder = GroupEncoder(space, node_features(network, setting))
+    encoder = GroupEncoder(space, node_features(network, setting, recipe.scheme))
     known: dict[Mask, None] = {}
     for _ in range(recipe.groups):
         group = random_group(space, rng)
