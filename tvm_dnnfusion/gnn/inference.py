@@ -6,13 +6,16 @@ no graph of autograd is built. A layer of the classifier is, with A[reader, prod
 
     x' = relu([A (x W_d), A^T (x W_u)] + x W_r + b)
 
-and GNNExplainer descends on the logarithmic odds of the entries of A.
+and GNNExplainer descends on the logarithmic odds of the entries of A. Where the classifier is so
+sure that 32-bit gradients vanish, torch-geometric's mask stays empty; the slope of the loss is a
+64-bit number here, and the mask is found all the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import exp
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,7 +114,7 @@ class Classifier:
             messages.append(sent)
         kept.append(np.maximum(out, 0))
         logit = float(kept[-1].sum(axis=0) @ self._head) + self._offset
-        slope = _sigmoid(logit) - 1.0
+        slope = -1.0 / (1.0 + exp(min(logit, 80.0)))
         back = np.broadcast_to(np.float32(slope) * self._head, out.shape)
         found = np.zeros(len(a), dtype=np.float32)
         for k in range(len(self.layers) - 1, -1, -1):
@@ -203,7 +206,8 @@ class QuickRG:
         chosen = self.grown(graph)
         place[chosen] = np.arange(len(chosen))
         a, b = place[graph.edges]
-        return np.where((a >= 0) & (b >= 0), 1.0 / (1 + np.maximum(a, b)), 0).astype(np.float32)
+        last = np.maximum(np.maximum(a, b), 0)
+        return np.where((a >= 0) & (b >= 0), 1.0 / (1 + last), 0).astype(np.float32)
 
     def grown(self, graph: GroupGraph) -> list[int]:
         """The nodes of the part, in the order of choice."""

@@ -90,7 +90,8 @@ def _by_tiles(
     weights = layer.weights + layer.extras
     inner = max(1, layer.in_channels // layer.groups)
     taps = max(1, layer.weights // max(1, layer.channels * inner))
-    found: list[GroupCost] = []
+    best: tuple[int, int, int, int, int] | None = None
+    least = 0
     for deep, k, w in product({spec.slice_of(inner), 1}, _halves(layer.channels),
                               _halves(layer.cols)):  # fmt: skip
         staged = min(weights, spec.slice_of(k) * deep * taps)
@@ -105,10 +106,15 @@ def _by_tiles(
         halo = tiles * tall * wide * layer.in_channels if tiles > 1 else 0
         again = tiles if layer.kind is LayerKind.MATMUL else 1  # the other operand, once a tile
         moved = max(halo, operand.elements) * across + (read - operand.elements) * again
-        used = k * height * w + deep * tall * wide + staged
-        found.append(_cost(layer, setting, batch, weights * tiles * batch, moved, tiles * across,
-                           used, tiles * batch == 1, height))  # fmt: skip
-    return [min(found, key=lambda c: c.dram_bytes)] if found else []
+        total = weights * tiles + moved
+        if best is None or total < least:
+            used = k * height * w + deep * tall * wide + staged
+            best, least = (tiles, moved, across, used, height), total
+    if best is None:
+        return []
+    tiles, moved, across, used, height = best
+    return [_cost(layer, setting, batch, weights * tiles * batch, moved, tiles * across, used,
+                  tiles * batch == 1, height)]  # fmt: skip
 
 
 def _tallest(rows: int, result: int, operand: int, use: Use, most: int, room: int) -> int:
