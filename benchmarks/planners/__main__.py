@@ -10,13 +10,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from benchmarks.planners import papers, plots, tables
+from benchmarks.planners import papers, plots, sweeps, tables
 
 SECTIONS = {
     "published": tables.published,
     "sizes": tables.sizes,
     "batches": tables.batches,
     "get": tables.get_tables,
+    "buffers": sweeps.buffers,
+    "more-batches": sweeps.batches,
+    "arrays": sweeps.arrays,
+    "processors": sweeps.processors,
+    "savings": sweeps.savings,
+    "online": sweeps.online,
     "full": tables.full,
     "times": tables.times,
 }

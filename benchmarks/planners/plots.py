@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.planners.tables import PLANNERS, dram
-
-SIZES = (16, 32, 64, 128, 256, 512, 1024)
-SHOWN = ("squeezenet", "mobilenet-v2", "resnet18", "resnet50")
+from benchmarks.planners.sweeps import SHOWN, SIZES, found
+from benchmarks.planners.tables import MIB, PLANNERS
 
 
 def draw(folder: Path) -> None:
@@ -21,7 +19,8 @@ def draw(folder: Path) -> None:
     for name in SHOWN:
         figure, axes = pyplot.subplots(figsize=(6, 4))
         for planner in PLANNERS:
-            axes.plot(SIZES, [dram(name, "brr", s, planner) for s in SIZES], "o-", label=planner)
+            costs = [found(name, planner, s).dram_bytes / MIB for s in SIZES]
+            axes.plot(SIZES, costs, "o-", label=planner)
         axes.set(xscale="log", yscale="log", xlabel="buffer, KB", ylabel="DRAM, MiB", title=name)
         axes.set_xticks(SIZES, [str(s) for s in SIZES])
         axes.legend()

@@ -55,8 +55,7 @@ def published() -> str:
         for planner, theirs in zip(BASELINES, printed):
             rows.append(_pair(name, planner, theirs, moved(name, planner, 128, 4)))
     head = ("network", "method", "authors", "here", "difference", "why")
-    head = ("network", "method", "authors", "here", "difference", "why")
-    return _section("Published accounting: methods, 128 KB, batch 4", head, rows)
+    return section("Published accounting: methods, 128 KB, batch 4", head, rows)
 
 
 def sizes() -> str:
@@ -71,7 +70,7 @@ def sizes() -> str:
         for planner, theirs in zip(BASELINES, printed):
             ours = moved("squeezenet-optimus", planner, kib, 4)
             rows.append(_pair("squeezenet-optimus", f"{planner}, {kib} KB, batch 4", theirs, ours))
-    return _section("Published accounting: buffers",
+    return section("Published accounting: buffers",
                     ("network", "case", "authors", "here", "difference", "why"), rows)  # fmt: skip
 
 
@@ -82,7 +81,7 @@ def batches() -> str:
         for planner, theirs in zip(BASELINES, printed):
             found = _pair(name, planner, theirs, moved(name, planner, 128, batch))
             rows.append([name, f"{planner}, batch {batch}", *found[2:]])
-    return _section("Published accounting: batches, 128 KB",
+    return section("Published accounting: batches, 128 KB",
                     ("network", "case", "authors", "here", "difference", "why"), rows)  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def get_tables() -> str:
             why = papers.REASONS.get((name, "get"), "")
             rows.append([name, kind, f"{plain:.2f}", f"{best:.2f}", f"{ours:.2f}", why])
     head = ("network", "model", "authors, search alone", "authors, with explainer", "memory", "why")
-    return _section("GET, table III: 128 KB, batch 1, published accounting", head, rows)
+    return section("GET, table III: 128 KB, batch 1, published accounting", head, rows)
 
 
 def full() -> str:
@@ -116,7 +115,7 @@ def full() -> str:
                              _saving(found)])  # fmt: skip
     note = "`*`: stopped at the limit of time. saving: of `memory` against the last three.\n\n"
     head = ("network", "model", "KB", *PLANNERS, "saving %")
-    return _section("Everything charged, batch 1", head, rows, note)
+    return section("Everything charged, batch 1", head, rows, note)
 
 
 def times() -> str:
@@ -130,7 +129,7 @@ def times() -> str:
             star = "" if found.complete else "*"
             row.append(f"{time.process_time() - began:.2f}{star}")
         rows.append(row)
-    return _section("Planning time in CPU seconds, 128 KB", ("network", "layers", *PLANNERS[:-1]),
+    return section("Planning time in CPU seconds, 128 KB", ("network", "layers", *PLANNERS[:-1]),
                     rows)  # fmt: skip
 
 
@@ -169,8 +168,9 @@ def _pair(name: str, case: str, theirs: float, ours: float) -> list[str]:
     return [name, case, f"{theirs:g}", f"{ours:.2f}", f"{apart:+.1f} %", shown]
 
 
-def _section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
-             ) -> str:  # fmt: skip
+def section(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], note: str = ""
+            ) -> str:  # fmt: skip
+    """A table under a heading, as Markdown."""
     lines = [f"## {title}", "", note + "| " + " | ".join(columns) + " |",
              "|" + "---|" * len(columns)]  # fmt: skip
     lines += ["| " + " | ".join(row) + " |" for row in rows]
