@@ -18,8 +18,8 @@ Row = dict[str, Any]
 SHAPE = ("network", "scheme", "search", "kib")
 WHY = """
 - Numbers are `mean (least to most) / seeds`, in MiB of 1,048,576 bytes, of the operators that can
-  be fused; the paper prints one run, in "MB" of unstated size. `saves`: ours against `random` of the
-  same search; in brackets what the paper's figures save.
+  be fused; the paper prints one run, in "MB" of unstated size. `saves`: ours against `random` of
+  the same search; in brackets what the paper's figures save.
 - Absolute figures differ: the paper prints neither its formulas nor whether weights count in LBDF
   (they do here), nor which operators its ONNX files have. Its VGG-16 column equals that of
   ResNet-18; VGG-16's weights alone are 28 MiB.
@@ -108,9 +108,14 @@ def _lines(rows: Sequence[Row], shape: tuple[Any, ...], plans: int) -> list[str]
     return out
 
 
-RECTIFIED = {("local", "gnne"): (83.1, 168), ("local", "pg"): (59.1, 72),
-             ("local", "rg"): (94.0, 99), ("random", "gnne"): (72.1, 106), ("random", "pg"): (50.7, 32),
-             ("random", "rg"): (91.4, 42)}  # fmt: skip
+RECTIFIED = {
+    ("local", "gnne"): (83.1, 168),
+    ("local", "pg"): (59.1, 72),
+    ("local", "rg"): (94.0, 99),
+    ("random", "gnne"): (72.1, 106),
+    ("random", "pg"): (50.7, 32),
+    ("random", "rg"): (91.4, 42),
+}
 """Table V: rectify rate in percent, seconds."""
 
 

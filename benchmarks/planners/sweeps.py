@@ -86,7 +86,9 @@ def arrays() -> str:
         spec = replace(DEFAULT, name=f"{side} x {side}", pes=side * side, dataflow=flow)
         rows += _energies(f"{side} x {side} PEs", kib, spec)
     for name, flow in DATAFLOWS.items():
-        rows += _energies(f"dataflow {name}", 128, replace(DEFAULT, name=name, dataflow=flow))
+        rows += _energies(
+            f"dataflow {name.replace('|', '/')}", 128, replace(DEFAULT, name=name, dataflow=flow)
+        )
     rows += _energies("512 B registers", 128, ACCELERATORS["optimus-512rf"])
     return section("PE arrays, dataflows, registers: SqueezeNet, batch 4, everything charged",
                    _ENERGY_HEAD, rows)  # fmt: skip
@@ -137,7 +139,7 @@ def _saved(costs: Sequence[float]) -> str:
 def online() -> str:
     """The on-line variant against the off-line search: traffic and processor seconds."""
     rows: list[list[str]] = []
-    cases = [(n, "brr", 128) for n in ("resnet152", "efficientnet-b3", "googlenet", "randwire-a")]
+    cases = [(n, "brr", 128) for n in ("resnet152", "efficientnet-b3", "googlenet")]
     for name, kind, kib in cases:
         figures: list[tuple[Result, float]] = []
         for planner in ("optimus-online", "optimus"):
