@@ -122,11 +122,10 @@ def _add(space: Space, group: Mask, first: Mask, last: Mask, found: dict[Cut, No
 
 
 def _is_cut(space: Space, before: Mask, after: Mask) -> bool:
-    """`before` hangs together: everything in it was reached from one end of an edge."""
     sources = 0
     for v in members(before):
         sources |= space.before[v]
-    return not sources & after and space.connected(after)
+    return not sources & after and space.connected(before) and space.connected(after)
 
 
 def prefix_cuts(space: Space, group: Mask) -> list[Cut]:
