@@ -191,3 +191,16 @@ def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
     file.write_text("{", encoding="utf-8")
     assert read(file) is None
     assert "EMULATED" not in page.facts(report)
+
+
+def test_kernels_of_a_gpu_are_waited_for() -> None:
+    """Its calls come back at once: without waiting a profile would show the time to ask."""
+    from tvm_dnnfusion.devices.server import Instrument
+
+    waits: list[str] = []
+    instrument = Instrument()
+    instrument.wait = lambda: waits.append("waited")
+    for before in (True, False):
+        instrument(None, "kernel", before)
+    assert waits == ["waited"] and [name for name, _ in instrument.rows] == ["kernel"]
+    assert instrument.at("cpu") == "cpu" and instrument.wait is None

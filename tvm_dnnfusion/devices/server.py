@@ -45,14 +45,20 @@ def session_name(pid: int) -> str:
 
 
 class Instrument:
-    """Wall time of every call that the virtual machine makes, without that of calls inside it."""
+    """Wall time of every call that the virtual machine makes, without that of calls inside it.
+
+    A GPU's calls return before its kernels have run: `at` has each waited for.
+    """
 
     def __init__(self) -> None:
+        self.wait: Callable[[], None] | None = None
         self.stack: list[list[int]] = []
         self.rows: list[tuple[str, int]] = []
 
     def __call__(self, _: Any, name: Any, before: bool, *__: Any) -> int:
         """Called by the virtual machine before and after each call; 0 means to go on."""
+        if self.wait is not None and not before:
+            self.wait()
         now = time.perf_counter_ns()
         if before:
             self.stack.append([now, 0])
@@ -63,6 +69,13 @@ class Instrument:
             self.stack[-1][1] += whole
         self.rows.append((str(name), now - started - inner))
         return 0
+
+    def at(self, kind: str) -> str:
+        """Where kernels run from now on, "cpu" or "opencl"."""
+        import tvm
+
+        self.wait = None if kind == "cpu" else tvm.device(kind, 0).sync
+        return kind
 
     def take(self) -> str:
         """The rows since the last time, (kernel, nanoseconds) as JSON."""
@@ -117,6 +130,7 @@ def register() -> None:
         "dnnfusion.state": state,
         "dnnfusion.session_end": session_end,
         "dnnfusion.instrument": lambda *_: tvm_ffi.convert(instrument),
+        "dnnfusion.instrument_at": instrument.at,
         "dnnfusion.instrument_rows": instrument.take,
     }
     for name, function in functions.items():

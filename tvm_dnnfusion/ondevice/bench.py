@@ -16,6 +16,8 @@ from tvm_dnnfusion import __version__
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.sessions import Address, Limits, Session, TimingOptions
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.ecg.fingerprint import fingerprint
+from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.ondevice.build import build
 from tvm_dnnfusion.ondevice.measure import measure
 from tvm_dnnfusion.ondevice.place import fitted
@@ -125,7 +127,8 @@ def _head(
     threads = session.configure(min(wanted, info.processors or wanted), settings.cluster)
     target = registry.target_dict(place)
     shapes = {name: [str(a.dtype), *a.shape] for name, a in inputs.items()}
-    key = key_of(model, shapes, target, threads, settings.cluster, info.machine, __version__)
+    form = fingerprint(from_relax(module).graph)
+    key = key_of(model, form, shapes, target, threads, settings.cluster, info.machine, __version__)
     return Report(key, model, spec.name, str(session.address), target, info.machine, info.system,
                   info.processors, threads, info.emulated)  # fmt: skip
 

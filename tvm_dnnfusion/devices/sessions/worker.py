@@ -137,6 +137,7 @@ class Worker:
         """Rows of the instrument as JSON, one text per run."""
         code, _, _, kind = self._programs[number]
         take = self._remote.get_function("dnnfusion.instrument_rows")
+        self._ask("dnnfusion.instrument_at", "", kind)
         code.set_input(entry, *self._tensors(inputs, kind))
         code.invoke_stateful(entry)
         code.set_instrument("dnnfusion.instrument")
