@@ -31,7 +31,8 @@ COMMANDS: Mapping[str, str] = {
     "devices": "Devices to compile for and to run on; the virtual phone.",
     "tune": "Search for better parameters of a model's blocks, by measurement.",
     "gnn": "Train and check the graph network of the planner get.",
-    "db": "The profile database: status, export, merge.",
+    "profile": "Measure the blocks that planning asks for, into the profile database.",
+    "db": "The profile database: status, export, merge, training the latency model.",
     "doctor": "Check this installation and say how to mend it.",
     "rules": "List the rewriting rules.",
 }

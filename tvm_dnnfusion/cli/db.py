@@ -1,4 +1,4 @@
-"""`dnnfusion db`: the profile database, its rows out and in."""
+"""`dnnfusion db`: the profile database, its rows out and in, and the model trained from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _open(path: Path | None, *, read_only: bool = False) -> ProfileDB:
 @options.database
 @options.common
 def status(database: Path | None, as_json: bool) -> None:
-    """How many measurements there are, of which devices and schedule versions; tuning records."""
+    """How many measurements there are and how complete they are; tuning records."""
     with _open(database, read_only=True) as db:
         found = db.status()
     data = {
@@ -43,6 +43,7 @@ def status(database: Path | None, as_json: bool) -> None:
         "devices": dict(found.devices),
         "schedules": dict(found.schedules),
         "newest": found.newest,
+        "models": {name: {"measured": m, "asked": n} for name, m, n in found.models},
         "set_aside": [str(p) for p in found.set_aside],
     }
     rows = [
@@ -52,6 +53,7 @@ def status(database: Path | None, as_json: bool) -> None:
         ("newest", found.newest or "-"),
         *((f"device {name}", count_text(n)) for name, n in found.devices),
         *((f"schedules {name}", count_text(n)) for name, n in found.schedules),
+        *((f"model {name}", f"{count_text(m)} of {count_text(n)}") for name, m, n in found.models),
         *(("damaged, set aside", str(p)) for p in found.set_aside),
     ]
     data["tuning"], tuned = tuning_status()
@@ -92,6 +94,66 @@ def merge_rows(sources: tuple[Path, ...], database: Path | None, as_json: bool) 
     rows = [(s, *(count_text(n) for n in (r.added, r.replaced, r.kept))) for s, r in reports]
     columns = ("source", "added", "replaced", "kept as newer")
     Output(as_json).emit(data, table("Merged", columns, rows, right=(1, 2, 3)))
+
+
+@command.command("train")
+@options.target
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="FILE.npz",
+    help="Where the model goes. Default: the cache folder, where planning finds it.",
+)
+@options.database
+@options.common
+def train_model(
+    target: dict[str, object], output: Path | None, database: Path | None, as_json: bool
+) -> None:
+    """Train the latency model of a device from what was measured on it.
+
+    It answers for blocks that the database does not hold, with its uncertainty. Shown are rank
+    correlation and error on each model when all of its blocks are left out of training. Needs the
+    extra tune (XGBoost).
+    """
+    import tvm
+
+    from tvm_dnnfusion.cli.output import check_file_place
+    from tvm_dnnfusion.cli.progress import Phases
+    from tvm_dnnfusion.cost.learned import train as training
+    from tvm_dnnfusion.cost.learned.cost import file_name
+    from tvm_dnnfusion.cost.learned.forest import save
+    from tvm_dnnfusion.pipeline import device_for
+    from tvm_dnnfusion.schedules.dispatch import VERSION
+
+    training.require()
+    out = Output(as_json)
+    device = device_for(tvm.target.Target(target))
+    path = output or settings.read().cache / file_name(device)
+    if output is None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    check_file_place(path)
+    with Phases(out.notes, quiet=as_json) as phases:
+        phases("rows")
+        with _open(database, read_only=True) as db:
+            rows = training.rows_of(db.entries(), db.asked(), device, str(VERSION))
+        forest = training.train(rows, device, str(VERSION), phases)
+        save(forest, path)
+    facts = forest.facts
+    cells = [
+        (name, count_text(int(f["rows"])), *_score(f), *_score(facts["analytic"][name]))
+        for name, f in facts["left_out"].items()
+    ]
+    columns = ("model left out", "rows", "rank", "median", "90 %", "rank", "median", "90 %")
+    title = "Learned, and analytic estimate: rank correlation, factor by which latencies are missed"
+    data = {"file": str(path), **{k: v for k, v in facts.items() if k != "features"}}
+    shown = table(title, columns, cells, right=range(1, 8))
+    out.emit(data, shown, f"{count_text(facts['rows'])} rows of {device.name}; model in {path}")
+
+
+def _score(figures: dict[str, float]) -> tuple[str, str, str]:
+    names = ("rank_correlation", "median_factor", "p90_factor")
+    return tuple(f"{figures[n]:.2f}" for n in names)  # type: ignore[return-value]
 
 
 command.add_command(export_command)

@@ -32,13 +32,48 @@ def common(command: F) -> F:
 
 def model(command: F) -> F:
     """MODEL and --input-shapes."""
-    command = click.option(
+    return click.argument("model", type=str)(input_shapes(command))
+
+
+def input_shapes(command: F) -> F:
+    """--input-shapes."""
+    return click.option(
         "--input-shapes",
         metavar="SHAPES",
         callback=_shapes,
         help='Shapes of inputs that have symbolic dimensions: "data:[1,3,224,224] mask:[1,128]".',
     )(command)
-    return click.argument("model", type=str)(command)
+
+
+def target(command: F) -> F:
+    """--target."""
+    return click.option(
+        "--target",
+        default="host",
+        show_default=True,
+        callback=_target,
+        help='A device ("host", "cortex-a72"), or a TVM target: "llvm -mcpu=znver4" or JSON.',
+    )(command)
+
+
+def winograd(command: F) -> F:
+    """--winograd and --winograd-memory."""
+    command = click.option(
+        "--winograd-memory",
+        type=click.FloatRange(min=1),
+        default=2.0,
+        show_default=True,
+        metavar="TIMES",
+        help="How many times their memory all weights may take for Winograd's; inf: any.",
+    )(command)
+    return click.option(
+        "--winograd",
+        type=click.Choice(["0", "2", "4", "6"]),
+        default="6",
+        show_default=True,
+        callback=lambda ctx, param, value: int(value),
+        help="Largest m of Winograd's F(m, 3) for 3x3 convolutions; 0 forbids it.",
+    )(command)
 
 
 def params(command: F) -> F:
@@ -75,13 +110,7 @@ def database(command: F) -> F:
 def building(command: F) -> F:
     """What decides how a model is compiled, as one argument `build` (see `cli.build.Build`)."""
     flags = (
-        click.option(
-            "--target",
-            default="host",
-            show_default=True,
-            callback=_target,
-            help='A device ("host", "cortex-a72"), or a TVM target: "llvm -mcpu=znver4" or JSON.',
-        ),
+        target,
         click.option(
             "--planner",
             default=None,
@@ -110,21 +139,7 @@ def building(command: F) -> F:
             "the figures there.",
         ),
         threads,
-        click.option(
-            "--winograd",
-            type=click.Choice(["0", "2", "4", "6"]),
-            default="6",
-            show_default=True,
-            help="Largest m of Winograd's F(m, 3) for 3x3 convolutions; 0 forbids it.",
-        ),
-        click.option(
-            "--winograd-memory",
-            type=click.FloatRange(min=1),
-            default=2.0,
-            show_default=True,
-            metavar="TIMES",
-            help="How many times their memory all weights may take for Winograd's; inf: any.",
-        ),
+        winograd,
         click.option(
             "--tuning-records",
             metavar="FILE",
@@ -150,7 +165,7 @@ def building(command: F) -> F:
             "winograd_memory",
             "tuning_records",
         )
-        winograd = int(kwargs.pop("winograd"))
+        winograd = kwargs.pop("winograd")
         build = Build(
             **{n: kwargs.pop(n) for n in names},
             winograd=winograd,

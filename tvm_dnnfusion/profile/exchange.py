@@ -8,12 +8,14 @@ an edited file cannot poison a database. Of two rows with one key the newer is k
 from __future__ import annotations
 
 import errno
+import lzma
 import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -94,6 +96,8 @@ def _write_whole(target: Path, rows: Iterable[Entry | Asked]) -> None:
 def merge(db: ProfileDB, source: Path | str) -> MergeReport:
     """Add the rows of another database or of a file of JSON lines, in one transaction.
 
+    Lines may be compressed by xz, where the file's name ends so.
+
     Raises ProfileFileError, and changes nothing, where the source is absent or a row is not valid.
     """
     path = Path(source)
@@ -147,8 +151,8 @@ def _from_database(path: Path, asked: list[Asked]) -> Iterable[Entry]:
 def _from_lines(path: Path, asked: list[Asked]) -> Iterable[Entry]:
     decoder = msgspec.json.Decoder(Entry, strict=True)
     models = msgspec.json.Decoder(Asked, strict=True)
-    with path.open("rb") as file:
-        for at, line in enumerate(file, 1):
+    with lzma.open(path) if path.suffix == ".xz" else path.open("rb") as file:
+        for at, line in _lines(file, path):
             if not line.strip():
                 continue
             try:
@@ -159,6 +163,14 @@ def _from_lines(path: Path, asked: list[Asked]) -> Iterable[Entry]:
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ProfileFileError(f"{path}, line {at}: {error}") from error
             yield _checked(row, f"{path}, line {at}")
+
+
+def _lines(file: IO[bytes], path: Path) -> Iterable[tuple[int, bytes]]:
+    """Numbered lines; ProfileFileError where a compressed file is damaged."""
+    try:
+        yield from enumerate(file, 1)
+    except (lzma.LZMAError, EOFError) as error:
+        raise ProfileFileError(f"{path}: {error}") from error
 
 
 def _checked(entry: Entry, where: str) -> Entry:

@@ -67,12 +67,12 @@ def sample(
     while not times or (len(times) < limits.max_samples and clock() < deadline):
         times.append(run(calls))
         window = times[-limits.min_samples :]
-        if len(window) == limits.min_samples and _quiet(window, min(times), limits.spread):
+        if len(window) == limits.min_samples and is_quiet(window, min(times), limits.spread):
             return Measurement(float(np.median(window)), spread(window), len(times))
     return Measurement(float(np.median(times)), spread(times), len(times))
 
 
-def _quiet(window: list[float], fastest: float, limit: float) -> bool:
+def is_quiet(window: list[float], fastest: float, limit: float) -> bool:
     """Whether samples agree with each other and with the fastest of all."""
     return spread(window) <= limit and float(np.median(window)) <= QUIET_OVER_MIN * fastest
 
@@ -92,7 +92,7 @@ class Built:
     def __init__(self, func: Any, target: Mapping[str, object], seed: int = 0) -> None:
         import tvm
 
-        self._kinds, self._seed = _parameters(func), seed
+        self._kinds, self._seed = parameters(func), seed
         built = tvm.compile(func.with_attr("global_symbol", _SYMBOL), target=_target(target))
         self._library = built.jit()
 
@@ -137,8 +137,11 @@ def _target(target: Mapping[str, object]) -> Any:
     return target if isinstance(target, Target) else Target(dict(target))
 
 
-def _parameters(func: Any) -> list[tuple[tuple[int, ...], str]]:
-    """Shape and dtype of each parameter of a function."""
+def parameters(func: Any) -> list[tuple[tuple[int, ...], str]]:
+    """Shape and dtype of each parameter of a function.
+
+    Raises MeasureError where one is no buffer, or its shape is symbolic.
+    """
     out: list[tuple[tuple[int, ...], str]] = []
     for param in func.params:
         shape = static_shape(param.ty)

@@ -160,18 +160,24 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     Raises sqlite3.DatabaseError where the file is damaged.
     """
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
-        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        connection.execute(_TABLE)
-        return connection
+        return _empty()
     connection = sqlite3.connect(
         _read_only(path), uri=True, timeout=WAIT_S, isolation_level=None, check_same_thread=False
     )
     try:
-        if not _is_set_up(connection, path):
-            raise ProfileFileError(f"{path} is not a profile database")
+        done = _is_set_up(connection, path)
     except BaseException:
         connection.close()
         raise
+    if not done:  # its maker was killed before the first table, or is about to make it
+        connection.close()
+        return _empty()
+    return connection
+
+
+def _empty() -> sqlite3.Connection:
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.execute(_TABLE)
     return connection
 
 

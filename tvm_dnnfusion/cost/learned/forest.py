@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 FORMAT = 1
+READABLE = 0o644
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
@@ -82,6 +83,7 @@ def save(forest: Forest, path: Path | str) -> None:
                 threshold=forest.threshold, left=forest.left, right=forest.right,
                 roots=forest.roots, members=forest.members.astype(np.int16),
             )  # fmt: skip
+        os.chmod(temporary, READABLE)
         os.replace(temporary, target)
     except BaseException:
         os.unlink(temporary)

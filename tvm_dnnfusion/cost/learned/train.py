@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,9 +32,11 @@ MAX_SPREAD = 0.3
 """Rows that were measured on a machine this busy (interquartile range over median) teach noise."""
 MIN_ROWS = 40
 """Fewer rows give no model: a member would see some twenty of them."""
-ROUNDS = 160
+LEAST_US = 1.0
+"""Shorter kernels count as this long: a call from TVM's virtual machine takes about as much."""
+ROUNDS = 120
 PARAMETERS: dict[str, Any] = {
-    "max_depth": 6, "eta": 0.08, "subsample": 0.8, "colsample_bytree": 0.6, "min_child_weight": 3.0,
+    "max_depth": 6, "eta": 0.1, "subsample": 0.8, "colsample_bytree": 0.6, "min_child_weight": 3.0,
     "lambda": 2.0, "objective": "reg:squarederror", "base_score": 0.0, "tree_method": "hist",
     "nthread": 1,
 }  # fmt: skip
@@ -99,18 +101,22 @@ class Score:
 
 
 def rows_of(
-    entries: Iterable[Entry], asked: dict[str, tuple[str, ...]], device: DeviceSpec
+    entries: Iterable[Entry],
+    asked: Mapping[str, tuple[str, ...]],
+    device: DeviceSpec,
+    schedule: str,
 ) -> Rows:
     """Rows of one device as training data; those of other threads count as fewer cores.
 
-    `asked` says which models asked for a key. Entries of other devices and noisy ones are left out.
+    `asked` says which models asked for a key. Entries of other devices or schedules (those under a
+    limit on Winograd's tiles among them) and noisy ones are left out.
     """
     x: list[list[float]] = []
     y: list[float] = []
     estimates: list[float] = []
     models: list[tuple[str, ...]] = []
     for entry in entries:
-        if entry.device != device.name or entry.spread > MAX_SPREAD:
+        if (entry.device, entry.schedule) != (device.name, schedule) or entry.spread > MAX_SPREAD:
             continue
         ops, graph = block_graph(entry.block)
         spec = with_threads(device, entry.threads)
@@ -118,7 +124,7 @@ def rows_of(
         if parts is None:
             continue
         x.append(features(ops, graph, spec, parts))
-        y.append(float(np.log(entry.latency_us / parts.us)))
+        y.append(float(np.log(max(entry.latency_us, LEAST_US) / parts.us)))
         estimates.append(parts.us)
         models.append(tuple(sorted(asked.get(entry.key, ()))))
     return Rows(
