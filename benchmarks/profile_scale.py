@@ -15,7 +15,6 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -71,8 +70,9 @@ def measure(rows: int, folder: Path) -> Scale:
     path = folder / "profile.sqlite"
     began = time.perf_counter()
     with ProfileDB(path) as db:
-        for chunk in _chunks(rows):
-            db.put_all(tuple(row(n) for n in chunk))
+        order = sorted(range(rows), key=_key)  # appended to the tree, page after page
+        for start in range(0, rows, AT_ONCE):
+            db.put_all(tuple(row(n) for n in order[start : start + AT_ONCE]))
     fill = time.perf_counter() - began
     rng = random.Random(0)
     keys = [row(rng.randrange(2 * rows)).key for _ in range(LOOKUPS)]
@@ -97,9 +97,8 @@ def measure(rows: int, folder: Path) -> Scale:
     )  # fmt: skip
 
 
-def _chunks(rows: int) -> Iterator[range]:
-    for start in range(0, rows, AT_ONCE):
-        yield range(start, min(rows, start + AT_ONCE))
+def _key(n: int) -> str:
+    return entry_key(block_text(n), "scale", 2, "1")
 
 
 def _timed(db: ProfileDB, key: str) -> float:

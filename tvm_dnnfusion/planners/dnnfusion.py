@@ -266,10 +266,14 @@ class Search:
         return verdict.reason is Reason.FUSED_EXTENSION
 
     def _profit(self, members: tuple[Op, ...], op: Op, verdict: Verdict) -> tuple[Verdict, str]:
-        """Step 2.3: keep the fusion unless it is slower than the two kernels."""
+        """Step 2.3: keep the fusion unless it is slower than the two kernels, beyond doubt.
+
+        What stays open (a latency model that is not sure, and nothing to measure with) is fused, as
+        the listing does where it does not ask: one kernel less is a call and a tensor less.
+        """
         joined = self.facts.sorted((*members, op))
         found = compare(self.cost, joined, (members, (op,)), self.ecg.graph)
-        if found.fused.us > found.apart_us:
+        if found.fused.us > found.apart_us and not found.is_open:
             return Verdict(Answer.NO, Reason.NO_PROFIT, found.numbers), found.source
         verdict = Verdict(Answer.FUSE, Reason.FUSED_PROFIT, found.numbers, verdict.mapping)
         return verdict, found.source

@@ -171,6 +171,11 @@ def _left_out(names: Sequence[str]) -> list[frozenset[str]]:
     return [frozenset(s) for s in out]
 
 
+def left_out_by(names: Sequence[str], model: str) -> list[int]:
+    """The members that do not see a model's rows, when trained on rows of these models."""
+    return [m for m, out in enumerate(_left_out(sorted(names))) if model in out]
+
+
 def forest_of(boosters: Sequence[Any]) -> Forest:
     """The trees of XGBoost boosters as arrays, one member of the ensemble each."""
     feature: list[int] = []
