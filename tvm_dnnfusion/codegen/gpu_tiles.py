@@ -17,11 +17,11 @@ LOAD_COST = 4.0
 """Multiply-adds of vectors in the time of one vector load: a core of Mali-G76 does 24 lanes of
 multiply-add and one 128-bit load per cycle, Adreno 6xx about the same. Source: vendors' guides."""
 
-ITEMS_PER_UNIT = 256
-"""Work-items of a compute unit that hide the latency of memory (a third of what a Mali core holds),
-or `WAVES_PER_UNIT` waves where that is more."""
-
-WAVES_PER_UNIT = 8
+ITEMS_PER_UNIT = 16
+"""Work-items that a compute unit should have at least, or one wave where that is more: loads and
+multiply-adds of a large tile do not depend on each other and hide the latency of memory by
+themselves, so these are far fewer than a unit can hold. Counted on small kernels (Oclgrind): asking
+for 256 made tiles of one vector, which move three times the bytes."""
 
 _MOST_VECTORS = 4
 _MOST_PLACES = 16
@@ -81,13 +81,13 @@ def window_columns(device: DeviceSpec, width: int, taps: int, stride: int) -> in
 def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
     """Expected share of the peak: loads beside multiply-adds, and work-items to hide them."""
     loads = (places / 4 + vectors) / (places * vectors)
-    return min(1.0, items / work_items(device)) / (1 + LOAD_COST * loads)
+    return min(1.0, items / work_items(device)) ** 0.5 / (1 + LOAD_COST * loads)
 
 
 def work_items(device: DeviceSpec) -> int:
     """Work-items that keep the device busy."""
     wave = device.gpu.wave if device.gpu is not None else 1
-    return device.cores * max(ITEMS_PER_UNIT, WAVES_PER_UNIT * wave)
+    return device.cores * max(ITEMS_PER_UNIT, wave)
 
 
 def _tiles(device: DeviceSpec, height: int, width: int, blocks: int) -> Iterator[Sizes]:

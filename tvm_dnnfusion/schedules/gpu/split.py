@@ -29,6 +29,10 @@ from tvm_dnnfusion.schedules.gpu.tile import below, grid_of_tiles, hold_tile, op
 LEAST_STEPS = 16
 """Steps of a part: fewer would not pay for writing and reading its result."""
 
+SPLIT_WAVES = 16
+"""How many times the fewest work-items a split product should have: each has a single sum, whose
+steps wait for each other."""
+
 MOST_PARTS = 16
 """Parts that a single work-item can still sum up without being the slow one itself."""
 
@@ -39,7 +43,7 @@ def parts_of(k: GpuKernel, items: int, steps: int, lanes: int) -> int:
     1 where they are enough, or the fold is short. In local memory there are as many parts as lanes:
     a work-item that has folded a part sums up one lane.
     """
-    missing = work_items(k.device) // items
+    missing = SPLIT_WAVES * work_items(k.device) // items
     most = min(MOST_PARTS, steps // LEAST_STEPS)
     good = [p for p in range(1, most + 1) if steps % p == 0 and p <= missing]
     best = max(good, default=1)
