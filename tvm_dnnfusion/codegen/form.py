@@ -106,6 +106,22 @@ def workload_of(func: Any) -> tvm.IRModule:
     return tvm.IRModule({"main": bare.with_attr("global_symbol", "main")})
 
 
+def trace_text(trace: Any) -> str:
+    """A trace of TVM's as the record that holds it."""
+    return json.dumps({"trace": _plain(trace.as_json())}, separators=(",", ":"))
+
+
+def _plain(value: Any) -> Any:
+    """TVM's containers and numbers as Python's."""
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (tvm.tirx.IntImm, tvm.tirx.FloatImm)):
+        return value.value
+    if hasattr(value, "items"):
+        return {str(k): _plain(v) for k, v in value.items()}
+    return [_plain(v) for v in value]
+
+
 def module_hash(mod: tvm.IRModule) -> str:
     """The structural hash of a module: 16 hexadecimal digits."""
     return f"{tvm_ffi.structural_hash(mod) & (1 << 64) - 1:016x}"

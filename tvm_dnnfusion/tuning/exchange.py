@@ -17,7 +17,7 @@ from tvm import s_tir
 from tvm.s_tir import meta_schedule as ms
 
 from tvm_dnnfusion import __version__
-from tvm_dnnfusion.codegen.form import BY_WORKLOAD, module_hash, recorded
+from tvm_dnnfusion.codegen.form import BY_WORKLOAD, module_hash, recorded, trace_text
 from tvm_dnnfusion.devices.registry import spec_for_target
 from tvm_dnnfusion.pipeline import target_fields
 from tvm_dnnfusion.profile.database import utc_now
@@ -130,7 +130,7 @@ def _trial(subject: Subject, record: Any) -> Trial:
     seconds = [float(s) for s in record.run_secs or ()]
     mean = sum(seconds) / len(seconds) if seconds else FAILED_S
     cost = mean * 1e6 if mean < FAILED_S else None
-    text = json.dumps({"trace": record.trace.as_json()}, separators=(",", ":"))
+    text = trace_text(record.trace)
     message = "" if cost is not None else "it failed where it was measured"
     return Trial(
         subject.key, text, "imported", cost, 0.0, len(seconds), message, utc_now(), __version__

@@ -23,7 +23,7 @@ from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir import meta_schedule as ms
 
-from tvm_dnnfusion.codegen.form import recorded, workload_of
+from tvm_dnnfusion.codegen.form import recorded, trace_text, workload_of
 from tvm_dnnfusion.codegen.params import DEFAULT, ParamsError
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed
@@ -108,8 +108,9 @@ class MetaScheduleProposer:
             made = done(candidate.sch.mod["main"], func, "trace", False)
         except (InternalError, LookupError, ValueError):
             return None
-        text = json.dumps({"trace": candidate.sch.trace.as_json()}, separators=(",", ":"))
-        return Proposal(text, made, int(tvm_ffi.structural_hash(workload_of(made))))
+        return Proposal(
+            trace_text(candidate.sch.trace), made, int(tvm_ffi.structural_hash(workload_of(made)))
+        )
 
     def _told(self, cost: float | None) -> None:
         candidate = self._open.popleft()

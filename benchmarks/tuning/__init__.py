@@ -1,0 +1,1 @@
+"""Untuned, tuned, and TVM's own tuning at equal trials."""

@@ -1,0 +1,117 @@
+"""What tuning brings: a model untuned, tuned, and under TVM's `static_shape_tuning`.
+
+    python -m benchmarks.tuning --models zoo/mobilenet_v2 --trials 500 --output build/tuning
+    python -m benchmarks.tuning --models all --trials 500 --output build/tuning --time-only
+
+Three steps per model, each in a process of its own and each resumed where it was interrupted:
+`ours` tunes the blocks (records in OUTPUT/MODEL/tuning.sqlite), `tvm` runs MetaSchedule on TVM's
+fused functions (its JSON database in OUTPUT/MODEL/metaschedule), `time` builds all three and times
+them in interleaved rounds, outputs compared with the untuned one's first. The table is written to
+OUTPUT/tuning.md and .json after each model. `--time-only` takes the records as they are;
+`--seconds` ends a tuning step after so long, to be continued by the next call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MODELS = ("zoo/resnet50", "zoo/mobilenet_v2", "zoo/bert_base", "zoo/unet")
+"""The models of the table."""
+STEPS = ("ours", "tvm", "time")
+INTERRUPTED = 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the steps, write the table; 1 where a step failed."""
+    options = parser().parse_args(arguments)
+    os.environ.setdefault("TVM_NUM_THREADS", str(options.threads))
+    if options.step is not None:
+        from benchmarks.tuning import steps
+
+        return int(steps.STEPS[options.step](options.models[0], options))
+    models = MODELS if options.models == ["all"] else options.models
+    failed = 0
+    for model in models:
+        for step in ("time",) if options.time_only else STEPS:
+            failed += _child(model, step, options) not in (0, INTERRUPTED)
+        _write(models, options.output)
+    return 1 if failed else 0
+
+
+def _child(model: str, step: str, options: argparse.Namespace) -> int:
+    command = [
+        sys.executable, "-m", "benchmarks.tuning", "--models", model, "--step", step,
+        "--trials", str(options.trials), "--threads", str(options.threads),
+        "--output", str(options.output), "--rounds", str(options.rounds),
+        "--search", options.search,
+    ]  # fmt: skip
+    try:
+        limit = options.seconds if step != "time" else None
+        return subprocess.run(command, check=False, timeout=limit).returncode
+    except subprocess.TimeoutExpired:  # what was committed is kept
+        print(f"{model} {step}: stopped after {options.seconds:g} s", file=sys.stderr)
+        return INTERRUPTED
+
+
+def folder_of(model: str, output: Path) -> Path:
+    """Where a model's records and figures are."""
+    return output / model.replace("/", "-")
+
+
+def _write(models: Sequence[str], output: Path) -> None:
+    """The table of the models that have figures."""
+    files = {m: folder_of(m, output) / "time.json" for m in models}
+    found = {m: json.loads(f.read_text()) for m, f in files.items() if f.exists()}
+    (output / "tuning.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    (output / "tuning.md").write_text(table(found), encoding="utf-8")
+    print(table(found))
+
+
+def table(found: dict[str, dict[str, object]]) -> str:
+    """The figures as Markdown, milliseconds; "-" for what was not run."""
+    lines = [
+        "| model | untuned ms | tuned ms | gain | trials | TVM tuned ms | trials | untuned / TVM |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for model, row in found.items():
+        own, tuned, theirs = (_number(row.get(n)) for n in ("untuned", "tuned", "tvm"))
+        gain = f"{own / tuned:.3f}" if own and tuned else "-"
+        ahead = f"{theirs / own:.2f}x" if own and theirs else "-"
+        lines.append(
+            f"| {model} | {_ms(own)} | {_ms(tuned)} | {gain} | {row.get('trials', 0)} | "
+            f"{_ms(theirs)} | {row.get('tvm_trials', 0)} | {ahead} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser(prog="benchmarks.tuning", description=__doc__)
+    made.add_argument("--models", type=lambda t: t.split(","), default=["all"])
+    made.add_argument("--trials", type=int, default=500, help="candidates per model, on each side")
+    made.add_argument("--search", default="genetic", help="ours: genetic, bayesian, metaschedule")
+    made.add_argument("--threads", type=int, default=2)
+    made.add_argument("--rounds", type=int, default=15)
+    made.add_argument("--seconds", type=float, help="stop each tuning step after so long")
+    made.add_argument("--output", type=Path, default=Path("build/tuning"))
+    made.add_argument("--time-only", action="store_true")
+    made.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())
