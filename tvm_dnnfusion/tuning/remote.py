@@ -18,6 +18,7 @@ import numpy as np
 import tvm
 
 from tvm_dnnfusion.devices.sessions import (
+    CallError,
     DeadlineError,
     Limits,
     LostError,
@@ -48,16 +49,22 @@ class SessionRunner:
     target : what to build for, as a dictionary.
     threads : threads on the device; None: its own choice.
     timeout_s : limit of building, and of one call on the device.
+    unit : TIME or INSTRUCTIONS; None: instructions on the virtual phone, time elsewhere.
 
-    Raises UnreachableError where there is no such device, RunnerError for a virtual phone that does
-    not count.
+    Raises UnreachableError where there is no such device; `measure` raises RunnerError where
+    instructions are wanted of one that does not count them.
     """
 
     def __init__(
-        self, address: str, target: Mapping[str, object], threads: int | None, timeout_s: float
+        self,
+        address: str,
+        target: Mapping[str, object],
+        threads: int | None,
+        timeout_s: float,
+        unit: str | None = None,
     ) -> None:
         place = parse(address)
-        self.unit = INSTRUCTIONS if place.kind == VIRTUAL else TIME
+        self.unit = unit or (INSTRUCTIONS if place.kind == VIRTUAL else TIME)
         self._target, self._timeout_s = dict(target), timeout_s
         limits = Limits(call_s=timeout_s, upload_s=timeout_s, restarts=0)
         self._session = Session(place, limits=limits, threads=threads)
@@ -102,7 +109,10 @@ class SessionRunner:
         if self.unit == TIME:
             found = program.time(arrays, entry=SYMBOL, options=TIMING, limit_s=self._timeout_s)
             return Outcome(found.median_us, found.spread, len(found.samples_us))
-        rows = program.counts(arrays, entry=SYMBOL, limit_s=self._timeout_s)
+        try:
+            rows = program.counts(arrays, entry=SYMBOL, limit_s=self._timeout_s)
+        except CallError as error:
+            raise RunnerError(str(error)) from error
         return Outcome(float(sum(counts["all"] for _, counts in rows)), 0.0, 1)
 
     def close(self) -> None:

@@ -1,0 +1,74 @@
+"""Candidates on devices: behind a server, a tracker, and on the virtual phone by instructions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.devices.sessions import servers
+from tests.helpers import DEVICE
+from tests.phone import needs_counts
+from tests.tuning.test_runner import crashing, sound
+from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.devices.registry import host, target_dict
+from tvm_dnnfusion.devices.sessions import Session, UnreachableError
+from tvm_dnnfusion.profile.trials import INSTRUCTIONS, TIME
+from tvm_dnnfusion.tuning.remote import SessionRunner
+from tvm_dnnfusion.tuning.runner import RunnerError
+
+KEY = "bench"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A tracker with one device."""
+    folder = tmp_path_factory.mktemp("rpc")
+    with servers.tracker(folder) as tracker:
+        options = (f"--tracker=127.0.0.1:{tracker.port}", f"--key={KEY}")
+        with servers.server(folder, *options):
+            yield f"tracker://127.0.0.1:{tracker.port}/{KEY}"
+
+
+@pytest.fixture
+def runner(place):
+    made = SessionRunner(place, target_dict(host()), 1, 60.0)
+    yield made
+    made.close()
+
+
+def test_a_device_of_a_tracker_times_and_survives_a_crash(runner):
+    assert runner.unit == TIME
+    assert runner.measure(sound()).cost > 0
+    outcome = runner.measure(crashing)
+    assert outcome.cost is None and "SIGABRT" in outcome.message
+    again = runner.measure(sound())
+    assert again.cost > 0 and again.samples == 7
+
+
+def test_a_device_that_counts_nothing_is_no_failure_of_the_candidate(place):
+    made = SessionRunner(place, target_dict(host()), 1, 60.0, unit=INSTRUCTIONS)
+    try:
+        with pytest.raises(RunnerError, match="counts no instructions"):
+            made.measure(sound())
+    finally:
+        made.close()
+
+
+def test_no_device_at_the_address():
+    with pytest.raises(UnreachableError):
+        SessionRunner(f"rpc://127.0.0.1:{servers.free_port()}", target_dict(DEVICE), 1, 5.0)
+
+
+@needs_counts
+def test_the_virtual_phone_counts_exactly(phone):
+    target = registry.target_dict(registry.get("cortex-a53"))
+    address = f"rpc://{phone.host}:{phone.port}"
+    with Session(address) as session:
+        assert session.info.machine == "aarch64"
+    made = SessionRunner(address, target, 1, 120.0, unit=INSTRUCTIONS)
+    try:
+        small, large = sound(64), sound(256)
+        costs = [made.measure(func).cost for func in (small, small, large)]
+        assert costs[0] == costs[1] and costs[0] > 10
+        assert costs[2] > 1.5 * costs[0]
+    finally:
+        made.close()
