@@ -15,6 +15,7 @@ from tvm_dnnfusion.devices.sessions import (
     LibraryError,
     Program,
     Session,
+    SessionError,
     TimingOptions,
 )
 
@@ -144,3 +145,20 @@ def test_kernels_without_a_machine_are_timed(session: Session, tmp_path) -> None
     with pytest.raises(CallError, match="kernels only"):
         kernels.profile(data, entry="add_one")
     kernels.close()
+
+
+def test_threads_and_cores_are_set_on_the_device(session: Session) -> None:
+    assert session.configure(threads=1, cluster="big") == 1
+    assert session.configure(threads=2) == min(2, session.info.processors or session.threads)
+    with pytest.raises(SessionError, match="'medium' is no cluster of cores: all, big, little"):
+        session.configure(cluster="medium")
+
+
+def test_cooling_down_waits_for_the_time_that_it_is_given(session: Session, monkeypatch) -> None:
+    from tvm_dnnfusion.devices.sessions import DeviceState
+
+    states = iter([DeviceState({"zone": c}) for c in (60.0, 50.0, 39.0, 30.0)])
+    monkeypatch.setattr(session, "state", lambda: next(states))
+    monkeypatch.setattr("tvm_dnnfusion.devices.sessions.session.COOL_POLL_S", 0.0)
+    assert session.cool_down(CoolDown(below_celsius=40.0)).hottest == 39.0
+    assert session.cool_down(CoolDown(below_celsius=20.0, at_most_s=0.0)).hottest == 30.0

@@ -81,10 +81,15 @@ def request(address: Address, seconds: float) -> Match:
 
 
 def _busy(status: KeyStatus, place: str, seconds: float) -> str:
-    count = "its only device" if status.devices == 1 else f"all its {status.devices} devices"
+    one = status.devices == 1
+    count = (
+        "its only device of that key is"
+        if one
+        else (f"all its {status.devices} devices of that key are")
+    )
     return (
         f"the tracker at {place} gave no device under {status.key!r} within {seconds:g} s: {count} "
-        f"of that key are in use, {status.waiting} other clients wait"
+        f"in use, {status.waiting} other clients wait"
     )
 
 
