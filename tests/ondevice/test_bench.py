@@ -204,3 +204,15 @@ def test_kernels_of_a_gpu_are_waited_for() -> None:
         instrument(None, "kernel", before)
     assert waits == ["waited"] and [name for name, _ in instrument.rows] == ["kernel"]
     assert instrument.at("cpu") == "cpu" and instrument.wait is None
+
+
+def test_a_plan_that_does_not_compile_leaves_the_others(
+    phone: process.Phone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise BENCH.TVM_ERRORS[0]("first line\nInconsistent buffers")
+
+    monkeypatch.setattr(BENCH, "build", refused)
+    found = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a53"),
+                  address(phone), FAST)  # fmt: skip
+    assert [r.problem for r in found.results] == ["does not compile: Inconsistent buffers"] * 3

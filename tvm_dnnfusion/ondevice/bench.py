@@ -12,6 +12,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tvm.error import InternalError
+from tvm.s_tir.schedule import ScheduleError
+
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.sessions import Address, Limits, Session, TimingOptions
@@ -28,6 +31,7 @@ from tvm_dnnfusion.runtime.reference import run_unfused
 from tvm_dnnfusion.runtime.signature import signature_of
 
 Say = Callable[[str], None]
+TVM_ERRORS = (InternalError, ScheduleError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,11 @@ def _column(
     """Compile and measure one column."""
     say(f"compile {name}")
     place = fitted(spec, session.info, settings.system)
-    built = build(module, VARIANTS[name], place, folder)
+    try:
+        built = build(module, VARIANTS[name], place, folder)
+    except TVM_ERRORS as error:  # the other columns, and the other models, may compile
+        line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return Result(name, 0, 0, problem=f"does not compile: {line[:300]}")
     say(f"measure {name}")
     processor = "opencl" if spec.kind == "gpu" else "cpu"
     return measure(session, built, inputs, expected, processor, settings.timing)
