@@ -1,0 +1,94 @@
+"""Golden numbers of executed instructions on ARM, and the same results there as here.
+
+The emulator's counts are exact: a kernel that takes more than its number has become worse. Those
+that become better should have theirs lowered: `python -m benchmarks.instructions` shows them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnxruntime")
+
+from benchmarks import models
+from benchmarks.instructions.builds import build
+from benchmarks.instructions.ideal import HEAVY
+from benchmarks.kernels.cases import Case, cases
+from tests.phone import needs_counts
+from tvm_dnnfusion.devices.sessions import Session
+from tvm_dnnfusion.runtime.reference import run_onnx
+
+CORE = "cortex-a76"
+
+GOLDEN = {
+    "matmul-128x768x768": 1.257,
+    "conv1x1-256-64-56": 1.290,
+    "conv1x1-512-128-28": 1.290,
+    "conv3x3-256-256-14": 0.600,
+    "conv3x3-128-128-56-s2": 1.470,
+    "depthwise3x3-384-384-14": 4.6,
+    "attention": 1.70,
+}
+"""Most instructions per four multiply-adds of the direct algorithm, conversions of the layout at
+both ends of the one-operator model included."""
+
+WHOLE = ("se_block", "attention", "conv3d", "transformer", "shufflenet")
+"""Models that are compared here; `python -m benchmarks.instructions` compares all."""
+
+TENTH = ("se_block", "shufflenet")
+"""Models whose counts are held against TVM zero's."""
+
+
+def _case(name: str) -> Case:
+    return next(c for c in cases() if c.name == name)
+
+
+@needs_counts
+@pytest.mark.parametrize("name", GOLDEN)
+def test_instructions_of_a_kernel(arm_session: Session, tmp_path: Path, name: str) -> None:
+    case = _case(name)
+    model = case.build()
+    feed = models.feed_for(model)
+    made = build(model, "dnnfusion", CORE, tmp_path)
+    program = arm_session.load(made.library)
+    (found,) = program.run(list(feed.values()))
+    (expected,) = run_onnx(model, feed).values()
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max()
+    counts = [c for _, c in program.counts(list(feed.values()))]
+    total = sum(c["all"] for c in counts)
+    assert total == sum(c["all"] for _, c in program.counts(list(feed.values())))
+    assert 4 * total / (case.flops / 2) <= GOLDEN[name]
+    if case.bound == "compute":
+        assert sum(c["vector"] + c["vector_load_store"] for c in counts) > 0.9 * total
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_model_computes_on_arm_what_onnx_runtime_does_here(
+    arm_session: Session, tmp_path: Path, name: str
+) -> None:
+    model, feed = models.load(name), models.inputs(name)
+    program = arm_session.load(build(model, "dnnfusion", CORE, tmp_path).library)
+    found = program.run(list(feed.values()))
+    for got, want in zip(found, run_onnx(model, feed).values(), strict=True):
+        assert got.shape == want.shape
+        assert np.abs(got - want).max() <= 1e-4 * np.abs(want).max()
+
+
+@needs_counts
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TENTH)
+def test_a_tenth_of_what_tvm_zero_executes(arm_session: Session, tmp_path: Path, name: str) -> None:
+    model, feed = models.load(name), models.inputs(name)
+    totals = {}
+    for peer in ("dnnfusion", "zero"):
+        made = build(model, peer, CORE, tmp_path)
+        counts = arm_session.load(made.library).counts(list(feed.values()))
+        totals[peer] = sum(c["all"] for _, c in counts)
+        for kernel, need in made.needs.items():
+            if need.kind in HEAVY:
+                assert need.ideal > 0, kernel
+    assert 10 * totals["dnnfusion"] <= totals["zero"]
