@@ -21,6 +21,7 @@ from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.measuring import block_measurer
 from tvm_dnnfusion.passes.dnnfusion import load_plan, rewrite_options
+from tvm_dnnfusion.passes.half import HalfPass
 from tvm_dnnfusion.pipeline import (
     Fused,
     Options,
@@ -121,6 +122,7 @@ def compile(
     winograd: int = MAX_TILE,
     winograd_memory: float = WEIGHTS_GROWTH,
     tuning_records: TuningDB | str | Path | None = None,
+    float16: bool = False,
     progress: Progress | None = None,
 ) -> Compiled:
     """Fuse and build a model.
@@ -143,6 +145,7 @@ def compile(
     winograd_memory : how many times their memory all weights together may take for it: at least 1;
         where the fastest tiles need more, those that save the least time per byte give way.
     tuning_records : what `dnnfusion tune` wrote: its best parameters win over the templates' own.
+    float16 : convolutions and products in float16, on a device that computes in it (docs/arm.md).
     progress : called with the name of each step before it begins.
 
     Raises
@@ -155,19 +158,20 @@ def compile(
     check_choices(planner, device, rewrite, winograd, winograd_memory)
     say = progress or (lambda step: None)
     chosen = device_for(target, device)
+    rewriting = rewrite_options(rewrite)
+    half = HalfPass(chosen, rewriting) if float16 else None
     report = configure(threads)
     say("import")
     original = load(model, shapes, params=params)
     variants = Variants(chosen, winograd, winograd_memory)
     measurer = block_measurer(chosen, report.count, variants) if measure else None
     cost = cost_for(profile, chosen, measurer, threads=threads, variants=variants)
-    rewriting = rewrite_options(rewrite)
     given = load_plan(plan)
     tuned = tuned_by(tuning_records, chosen)
     options = Options(
         planner, rewriting, chosen, cost, given, "main", winograd, winograd_memory, tuned
     )
-    fused = fuse(original, options, progress)
+    fused = fuse(half(original) if half is not None else original, options, progress)
     built_for = target if target is not None else target_dict(chosen)
     made = built_for if isinstance(built_for, tvm.target.Target) else tvm.target.Target(built_for)
     say("build")

@@ -33,13 +33,15 @@ def target(mcpu: str) -> dict[str, object]:
 
 
 def build(model: onnx.ModelProto, peer: str, mcpu: str, folder: Path) -> Build:
-    """The model under a peer's name: "dnnfusion", "fuseops" or "zero"."""
+    """The model under a peer's name: "dnnfusion", "half", "fuseops" or "zero"."""
     path = folder / f"{peer}.so"
     if peer == "zero":
         _export(_zero(model, mcpu), path)
         return Build(path, {})
-    planner = {"dnnfusion": "dnnfusion", "fuseops": "tvm"}[peer]
-    made = tvm_dnnfusion.compile(model, target=target(mcpu), planner=planner)
+    planner = "tvm" if peer == "fuseops" else "dnnfusion"
+    made = tvm_dnnfusion.compile(
+        model, target=target(mcpu), planner=planner, float16=peer == "half"
+    )
     _export(made.executable, path)
     return Build(path, needs(made))
 

@@ -79,6 +79,7 @@ def to_markdown(mcpu: str, results: Sequence[Result]) -> str:
 
 PEERS = {
     "dnnfusion": "this library",
+    "half": "this library, float16",
     "fuseops": "FuseOps' plan, our schedules",
     "zero": "TVM zero",
     "ort": "ONNX Runtime",
@@ -104,7 +105,8 @@ def _cell(result: Result | None, macs: int) -> str:
     if result.problem:
         return result.problem
     per = f"{4 * result.all / macs:.2f}, " if macs else ""
-    return f"{result.all / 1e6:.1f} ({per}{result.simd / result.all:.0%})"
+    off = f", error {result.difference:.0e}" if result.peer == "half" else ""
+    return f"{result.all / 1e6:.1f} ({per}{result.simd / result.all:.0%}{off})"
 
 
 def _ratio(other: Result | None, ours: Result | None) -> str:

@@ -28,7 +28,7 @@ GOLDEN = {
     "conv1x1-256-64-56": 1.290,
     "conv1x1-512-128-28": 1.290,
     "conv3x3-256-256-14": 0.600,
-    "conv3x3-128-128-56-s2": 1.470,
+    "conv3x3-128-128-56-s2": 1.352,
     "depthwise3x3-384-384-14": 4.6,
     "attention": 1.70,
 }
@@ -62,7 +62,7 @@ def test_instructions_of_a_kernel(arm_session: Session, tmp_path: Path, name: st
     assert total == sum(c["all"] for _, c in program.counts(list(feed.values())))
     assert 4 * total / (case.flops / 2) <= GOLDEN[name]
     if case.bound == "compute":
-        assert sum(c["vector"] + c["vector_load_store"] for c in counts) > 0.9 * total
+        assert sum(c["vector"] + c["vector_load_store"] for c in counts) > 0.88 * total
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from tvm_dnnfusion.passes.classify import ClassifyPass
 from tvm_dnnfusion.passes.dnnfusion import DNNFusionPass
 from tvm_dnnfusion.passes.errors import register_errors
+from tvm_dnnfusion.passes.half import HalfPass
 from tvm_dnnfusion.passes.lower import LowerPass
 from tvm_dnnfusion.passes.pipeline import register_pipeline
 from tvm_dnnfusion.passes.plan import PlanPass
@@ -12,6 +13,7 @@ from tvm_dnnfusion.passes.schedule import SchedulePass
 __all__ = [
     "ClassifyPass",
     "DNNFusionPass",
+    "HalfPass",
     "LowerPass",
     "PlanPass",
     "RewritePass",

@@ -67,6 +67,8 @@ _GPU: dict[str, Schedule] = {
 
 SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}
 
+_FEATURED: dict[tuple[str, str, str], Schedule] = {}
+
 
 class TraceError(Exception):
     """A recorded trace does not fit the kernel."""
@@ -78,11 +80,27 @@ class ScheduleWarning(UserWarning):
     """A kernel fell back to the plain schedule."""
 
 
-def register_schedule(device_kind: str, block_kind: str, schedule: Schedule) -> None:
-    """Use `schedule` for kernels of a kind on devices of a kind ("cpu", "gpu")."""
+def register_schedule(
+    device_kind: str, block_kind: str, schedule: Schedule, feature: str = ""
+) -> None:
+    """Use `schedule` for kernels of a kind on devices of a kind ("cpu", "gpu").
+
+    With a `feature` only on devices that have it ("dotprod", "i8mm": `DeviceSpec.features`).
+    """
     if device_kind not in SCHEDULES:
         raise ValueError(f"no device kind {device_kind!r}; there are {sorted(SCHEDULES)}")
-    SCHEDULES[device_kind][block_kind] = schedule
+    if feature:
+        _FEATURED[device_kind, block_kind, feature] = schedule
+    else:
+        SCHEDULES[device_kind][block_kind] = schedule
+
+
+def _schedule_for(device: DeviceSpec, block_kind: str) -> Schedule:
+    """The schedule of a kind, that for the device's last feature that has one before all others."""
+    for feature in reversed(device.features):
+        if (device.kind, block_kind, feature) in _FEATURED:
+            return _FEATURED[device.kind, block_kind, feature]
+    return SCHEDULES[device.kind][block_kind]
 
 
 def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = None) -> Any:
@@ -105,7 +123,7 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
     for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):
         sch = s_tir.Schedule(func)
         try:
-            made = table[choice](make(sch, device, separate, choices))
+            made = _schedule_for(device, choice)(make(sch, device, separate, choices))
             return done(made if made is not None else sch.mod["main"], func, choice, gpu)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:

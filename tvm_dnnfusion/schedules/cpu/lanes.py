@@ -49,7 +49,7 @@ def by_vectors(k: Kernel, folded: list[Any]) -> Any:
     if not by_lane(k.device):
         return folded[-1]
     last = folded[-1]
-    if len(folded) > 1 and k.extent(last) == k.lanes():
+    if len(folded) > 1 and k.extent(last) in (k.lanes(), 2 * k.lanes()):  # of float16 twice as many
         k.unroll(last)
         return folded[-2]
     long = [x for x in folded if k.extent(x) > 1]
@@ -83,7 +83,11 @@ def hold(k: Kernel, anchor: str, under: Any) -> None:
     below = loops[depth + 1 :]
     if not below:
         return
-    if k.extent(below[-1]) % k.lanes() == 0:
+    dtype = str(k.sch.get(copy).writes[0].source.ty.dtype)
+    if k.extent(below[-1]) == k.device.lanes(dtype):
+        k.sch.vectorize(below[-1])
+        below = below[:-1]
+    elif k.extent(below[-1]) % k.lanes() == 0:
         k.vectorize(below[-1])
         below = k.sch.get_loops(copy)[depth + 1 : -1]
     k.unroll(*below)
