@@ -33,6 +33,11 @@ class NotLowerable(Exception):
     """The block has a form that no template covers; it is lowered in the plain way."""
 
 
+ROW_ITEMS = 8
+"""Work-items of a GPU that fold a row together: with four floats each, two cache lines of 64 bytes,
+which is what drivers of Adreno and Mali answer. More would wait at the end for a longer fold."""
+
+
 @dataclass(frozen=True)
 class Packed:
     """A constant in the form in which a kernel reads it: packed at compile time."""
@@ -106,6 +111,7 @@ class Stages:
         kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
         lanes = self.device.lanes(value.dtype if value.dtype != "bool" else "int8")
         if last in axes and not value.layout.blocked and shape[last] >= 2 * lanes:
+            lanes *= row_items(self.device, shape[last], lanes)
             return self._reduce_lanes(value, axes, kept, lanes, combine, identity, role)
         layout = value.layout if value.layout.blocked and value.layout.axis not in axes else PLAIN
         extents = tuple(shape[a] for a in axes)
@@ -150,6 +156,14 @@ class Stages:
         part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
         stage = compute(self.name(role), kept, lambda body, index: part(*index), (lanes,), combine)
         return load(stage, kept)
+
+
+def row_items(device: DeviceSpec, extent: int, lanes: int) -> int:
+    """Work-items of a GPU that fold a row together; 1 on CPUs, and where a row does not divide."""
+    if device.kind != "gpu":
+        return 1
+    fits = (n for n in (ROW_ITEMS, ROW_ITEMS // 2, 2) if extent % (n * lanes) == 0)
+    return next((n for n in fits if extent >= 2 * n * lanes), 1)
 
 
 def zero(dtype: str) -> Any:

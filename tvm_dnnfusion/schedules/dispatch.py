@@ -43,6 +43,7 @@ from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
 from tvm_dnnfusion.schedules.gpu.matmul import matmul_block as gpu_matmul_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
+from tvm_dnnfusion.schedules.gpu.rows import rows_block as gpu_rows_block
 
 # A schedule takes a `Kernel` (of a GPU a `GpuKernel`), and changes its `sch` or returns the
 # function that it built in its place.
@@ -62,6 +63,7 @@ _CPU: dict[str, Schedule] = {
 _GPU: dict[str, Schedule] = {
     "map": gpu_map_block, "conv": gpu_conv_block, "convpool": gpu_convpool_block,
     "dwconv": gpu_depthwise_block, "matmul": gpu_matmul_block,
+    "rows": gpu_rows_block,
     "plain": gpu_plain_block,
 }  # fmt: skip
 

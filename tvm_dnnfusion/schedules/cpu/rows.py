@@ -14,7 +14,7 @@ from tvm_dnnfusion.schedules.cpu.maps import movement
 def rows_block(k: Kernel) -> None:
     """Stages under one parallel loop over rows, where they have rows in common."""
     names = k.all()
-    shared = _shared_rows(k, names)
+    shared = shared_rows(k, names)
     outs = k.names("out")
     if shared == 0 or len(outs) != 1 or names[-1] != outs[0]:
         for name in names:
@@ -29,7 +29,7 @@ def rows_block(k: Kernel) -> None:
         inner_loops(k, name, depth)
 
 
-def _shared_rows(k: Kernel, names: list[str]) -> int:
+def shared_rows(k: Kernel, names: list[str]) -> int:
     """How many leading loops all stages have in common."""
     spatial = [[k.extent(x) for x in k.spatial(n)[0]] for n in names]
     count = 0
