@@ -21,7 +21,7 @@ from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.plain import lower_plain
 from tvm_dnnfusion.codegen.tiles import STACK_BYTES
 from tvm_dnnfusion.schedules.cpu.registers import sizes
-from tvm_dnnfusion.schedules.dispatch import SCHEDULES
+from tvm_dnnfusion.schedules.dispatch import OPAQUE, SCHEDULES
 
 C16 = Layout(1, 16)
 
@@ -67,6 +67,10 @@ def made(request):
     """(kind, graph, kernel, scheduled function) of each kind, large enough to run in parallel."""
     graph, kernel = kernel_of(request.param)
     return request.param, graph, kernel, scheduled(kernel)
+
+
+def test_kernels_are_not_fused_again_by_the_build(made):
+    assert int(made[3].attrs["op_pattern"]) == OPAQUE
 
 
 def test_each_kind_has_its_own_schedule_and_it_applies(made):

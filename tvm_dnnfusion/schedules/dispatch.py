@@ -72,6 +72,10 @@ SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}
 _FEATURED: dict[tuple[str, str, str], Schedule] = {}
 
 
+# TVM's build fuses once more; kernels of this pattern (OpPatternKind::kOpaque) it leaves alone.
+OPAQUE = 8
+
+
 class TraceError(Exception):
     """A recorded trace does not fit the kernel."""
 
@@ -139,7 +143,7 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
             )
     if gpu:
         return _by_rules(func, device, name)
-    return func.with_attr("dnnfusion.schedule", "none")
+    return func.with_attr("dnnfusion.schedule", "none").with_attr("op_pattern", OPAQUE)
 
 
 def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
@@ -155,7 +159,8 @@ def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
     out = made if gpu else on_stack(whole(finish(made)))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
-    return out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)
+    out = out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)
+    return out.with_attr("op_pattern", OPAQUE)
 
 
 def replayed(func: Any, trace: str) -> Any:
