@@ -137,10 +137,10 @@ class _Board(Generic[T]):
         return [self._done.get(i, Outcome(error=missing)) for i in range(len(self._jobs))]
 
     def _take(self) -> tuple[int, int] | None:
-        """The next job; while others run theirs, one of those may still come back."""
+        """The next job; while others run theirs, one of those may still come back. None: no more."""
         with self._changed:
             while not self._waiting:
-                if not self._running:
+                if not self._running or self._fault is not None:
                     return None
                 self._changed.wait()
             self._running += 1
