@@ -30,6 +30,13 @@ def test_planners_side_by_side_with_files(call, model, tmp_path) -> None:
     assert "FUSED_MEMORY" in explained.out
 
 
+def test_a_layer_without_schedule_is_named(call, model) -> None:
+    answer = call("plan", model, "--planner", "none", "--buffer", "8B")
+    assert answer.code == 0
+    assert "no schedule for" in answer.err
+    assert "give a larger --buffer" in answer.err
+
+
 def test_explain_names_the_operators_that_do_not_fit(call, model, tmp_path) -> None:
     assert (
         call("plan", model, "--buffer", "700B", "--memory-model", "lbdf", "-o", tmp_path).code == 0

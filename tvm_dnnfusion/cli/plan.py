@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import partial
+from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,8 @@ def command(
             if found[-1].result.interrupted:
                 output.warn(f"{name} was interrupted; its best plan so far is kept")
                 break
+    if lacking := _too_large(found[0], graph):
+        output.warn(lacking)
     written = _write(folder, found, Path(model).stem, source, graph) if folder else []
     parts: list[TableData | str] = [_summary(found)]
     parts += [_groups(found[0], graph)] if len(found) == 1 else []
@@ -183,6 +186,20 @@ def _parts(a: Assessment) -> tuple[float, float, float]:
     costs = a.result.costs
     return (sum(c.weight_bytes for c in costs), sum(c.input_bytes for c in costs),
             sum(c.output_bytes for c in costs))  # fmt: skip
+
+
+def _too_large(a: Assessment, graph: Graph) -> str:
+    """What to say of layers that the memory model runs in no way in this buffer; else empty."""
+    blocks = [b.memory for b in a.plan.blocks if b.memory and isinf(b.memory.dram_bytes)]
+    if not blocks:
+        return ""
+    worst = max(blocks, key=lambda m: m.buffer_bytes)
+    op = graph.by_name[worst.layers[0]]
+    name = op.origins[0] if op.origins else op.name
+    return (
+        f"no schedule for {len(blocks)} layer(s) in this buffer, DRAM counts as infinite: most is"
+        f" wanted by {name} ({op.kind}), {bytes_text(worst.buffer_bytes)}; give a larger --buffer"
+    )
 
 
 def _groups(a: Assessment, graph: Graph) -> TableData:

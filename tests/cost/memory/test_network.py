@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
 
 from benchmarks.planners.networks import Net, build
 from tests.cost.memory.nets import random_network, residual, squeeze
-from tvm_dnnfusion.cost.memory import LayerKind, NetworkError, bits, network_of
+from tvm_dnnfusion.cost.memory import (
+    LayerKind,
+    NetworkError,
+    Setting,
+    bits,
+    memory_model,
+    network_of,
+)
 from tvm_dnnfusion.ecg.builder import GraphBuilder
 from tvm_dnnfusion.ecg.graph import Graph, Tensor
 
@@ -69,6 +77,18 @@ def test_sequences_go_row_by_row_until_somebody_transposes() -> None:
     assert [(v.rows, v.channels) for v in net.layers[:2]] == [(16, 8), (16, 8)]
     assert [u.whole for v in net.layers[:2] for u in v.uses] == [False, False]
     assert net.layers[2].kind is LayerKind.WHOLE
+
+
+@pytest.mark.parametrize(("kernel", "columns"), [((3, 1, 1), 1), ((3, 3, 3), 3600)])
+def test_a_window_along_time_alone_goes_column_by_column(kernel, columns: int) -> None:
+    b = GraphBuilder()
+    x = b.input("x", (1, 2, 8, 60, 60))
+    w = b.constant("w", np.zeros((4, 2, *kernel), dtype=np.float32))
+    padding = [k // 2 for k in kernel] * 2
+    net = network_of(b.output(b.op("nn.conv3d", x, w, padding=padding)).build())
+    assert [u.kernel for u in net.layers[0].uses] == [(3, columns)]
+    small = memory_model("brr", net, Setting(8 * 1024)).evaluate(1)
+    assert small.valid == (columns == 1)
 
 
 def test_symbolic_shapes_are_refused_with_the_tensor() -> None:

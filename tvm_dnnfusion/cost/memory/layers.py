@@ -335,14 +335,20 @@ def _distinct(uses: list[tuple[str, Use]]) -> list[tuple[str, Use]]:
 
 def _window(kernel: tuple[int, ...], strides: tuple[int, ...], padding: tuple[int, ...],
             data: Shape) -> Use:  # fmt: skip
-    """A window as rows and columns; of three dimensions the inner two are one row each."""
+    """A window as rows and columns; of three dimensions the inner two are one row each.
+
+    A window along the outer dimension alone reads column by column; any other of three dimensions
+    is charged whole rows.
+    """
     strides = strides or (1,) * len(kernel)
     padding = padding or (0,) * len(kernel)
     if len(kernel) == 1:
         return Use(0, (kernel[0], 1), (strides[0], 1), (padding[0], 0))
     if len(kernel) == 2:
         return Use(0, (kernel[0], kernel[1]), (strides[0], strides[1]), (padding[0], padding[1]))
-    return Use(0, (kernel[0], data[1]), (strides[0], 1), (padding[0], 0))
+    pointwise = kernel[1:] == strides[1:] == (1, 1) and not any((*padding[1:3], *padding[4:6]))
+    across = 1 if pointwise else data[1]
+    return Use(0, (kernel[0], across), (strides[0], 1), (padding[0], 0))
 
 
 def _merged(drafts: list[Draft]) -> list[Draft]:
