@@ -38,6 +38,11 @@ def read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return {k: v.astype(np.float32) for k, v in arrays.items()}, facts
 
 
+def no_sums(features: int) -> np.ndarray:
+    """`gnn.sums.weight` of a classifier whose readout sums embeddings alone, as that of brr."""
+    return np.zeros((1, features), dtype=np.float32)
+
+
 def explainer_weights(path: Path, features: int) -> dict[str, np.ndarray]:
     """Arrays of a file, for nodes of that many features.
 
@@ -46,6 +51,7 @@ def explainer_weights(path: Path, features: int) -> dict[str, np.ndarray]:
     WeightsError where the file is missing, damaged, or made for other features.
     """
     arrays, _ = read(path)
+    arrays.setdefault("gnn.sums.weight", no_sums(features))
     found = arrays["gnn.mean"].shape if "gnn.mean" in arrays else ()
     if found != (features,):
         raise WeightsError(f"{path}: not weights of this form (features: {found}, not {features})")

@@ -59,6 +59,7 @@ class Classifier:
     def __init__(self, arrays: Weights) -> None:
         self._mean, self._scale = arrays["gnn.mean"], arrays["gnn.scale"]
         self._head, self._offset = arrays["gnn.head.weight"][0], float(arrays["gnn.head.bias"][0])
+        self._sums = arrays["gnn.sums.weight"][0]
         self.layers: list[_Layer] = []
         while f"gnn.down.{len(self.layers)}.lin_rel.weight" in arrays:
             ways = [f"gnn.{way}.{len(self.layers)}." for way in ("down", "up")]
@@ -94,7 +95,11 @@ class Classifier:
 
     def logit(self, graph: GroupGraph) -> float:
         """Positive: the group does not fit the buffer."""
-        return float(self.embed(graph)[0].sum(axis=0) @ self._head) + self._offset
+        return float(self.embed(graph)[0].sum(axis=0) @ self._head) + self.base(graph)
+
+    def base(self, graph: GroupGraph) -> float:
+        """What the logit has without messages: the features' weighted sum and the bias."""
+        return float(self.start(graph).sum(axis=0) @ self._sums) + self._offset
 
     def mask_gradient(self, start: Array, sent: Array, graph: GroupGraph, links: Array) -> Array:
         """d/d links of the loss that the group should count as invalid, per edge.
@@ -113,7 +118,7 @@ class Classifier:
             out, sent = self.step(layer, kept[-1], links)
             messages.append(sent)
         kept.append(np.maximum(out, 0))
-        logit = float(kept[-1].sum(axis=0) @ self._head) + self._offset
+        logit = float(kept[-1].sum(axis=0) @ self._head) + self.base(graph)
         slope = -1.0 / (1.0 + exp(min(logit, 80.0)))
         back = np.broadcast_to(np.float32(slope) * self._head, out.shape)
         found = np.zeros(len(a), dtype=np.float32)

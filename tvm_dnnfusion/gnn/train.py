@@ -1,8 +1,8 @@
 """Fitting the classifier, and the figures by which it is judged.
 
 The label is whether a group fits. Where the exact check says how much buffer the group needs, its
-logit is drawn towards that as well, on a logarithmic scale: groups at the edge of the buffer, where
-nearly all mistakes are, then teach more than their label.
+logit is drawn towards that as well: groups at the edge of the buffer, where nearly all mistakes
+are, then teach more than their label.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ BATCH = 256
 LEARNING_RATE = 2e-3
 CLIP = 1.0
 """Largest norm of a gradient: sums over the nodes of a large group make single steps jump."""
-STEEPNESS = 8.0
+STEEPNESS = 12.0
 """Logit of a group that needs twice the buffer, as far as the second loss goes."""
 NEED_WEIGHT = 0.2
-"""Of the second loss: the mean absolute distance of logits from STEEPNESS * log2(need)."""
+"""Of the second loss: the mean absolute distance of logits from STEEPNESS * (need - 1).
+Not its logarithm: needs are sums over nodes, as the readout is."""
+SUMS_RATE = 10.0
+"""Learning rate of the sums of features, in LEARNING_RATE: their weights end at 1 and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,11 @@ def fit(
     model = ValidityGNN(train.nodes.shape[1])
     model.standardise(train.nodes)
     best, best_f1, losses = _state(model), -1.0, list[float]()
-    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    sums = [model.sums.weight]
+    rest = [p for name, p in model.named_parameters() if not name.startswith("sums.")]
+    optimiser = torch.optim.Adam(
+        [{"params": rest}, {"params": sums, "lr": SUMS_RATE * LEARNING_RATE}], lr=LEARNING_RATE
+    )
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, epochs)
     try:
         for epoch in range(epochs):
@@ -125,16 +132,17 @@ def _epoch(
         loss = loss + NEED_WEIGHT * _distance(said, train.share[chosen])
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        for part in optimiser.param_groups:
+            nn.utils.clip_grad_norm_(part["params"], CLIP)
         optimiser.step()
         total += loss.item() * len(chosen)
     return total / len(order)
 
 
 def _distance(said: torch.Tensor, share: np.ndarray) -> torch.Tensor:
-    """Mean distance of logits from what needs say; beyond twice or half all needs are alike."""
+    """Mean distance of logits from what needs say; beyond twice the buffer all needs are alike."""
     known = np.isfinite(share)
-    wanted = STEEPNESS * np.log2(np.where(known, share, 1.0)).clip(-1, 1).astype(np.float32)
+    wanted = (STEEPNESS * (np.where(known, share, 1.0) - 1).clip(-1, 1)).astype(np.float32)
     there = torch.from_numpy(wanted)
     beyond = (there.abs() >= STEEPNESS) & (said * there.sign() > STEEPNESS)
     counts = torch.from_numpy(known) & ~beyond

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from tvm_dnnfusion.gnn.explain import GNNE, PG, EdgeScorer
-from tvm_dnnfusion.gnn.files import WeightsError, read
+from tvm_dnnfusion.gnn.files import WeightsError, no_sums, read
 from tvm_dnnfusion.gnn.model import ValidityGNN
 from tvm_dnnfusion.gnn.walk import RG
 
@@ -60,6 +60,7 @@ def load(path: Path, features: int) -> Trained:
     WeightsError where the file is missing, damaged, or made for other features.
     """
     arrays, facts = read(path)
+    arrays.setdefault("gnn.sums.weight", no_sums(features))
     gnn = ValidityGNN(features)
     _fill(gnn, "gnn", arrays, path)
     pg, rg = PG(gnn.eval()), RG(gnn)
