@@ -137,7 +137,7 @@ class _Board(Generic[T]):
         return [self._done.get(i, Outcome(error=missing)) for i in range(len(self._jobs))]
 
     def _take(self) -> tuple[int, int] | None:
-        """The next job; while others run theirs, one of those may still come back. None: no more."""
+        """The next job; what others run may still come back. None: no more."""
         with self._changed:
             while not self._waiting:
                 if not self._running or self._fault is not None:
