@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.planners.get_plans import build, without_biases
+from tvm_dnnfusion.cost.memory import network_of
 from tvm_dnnfusion.gnn.files import explainer_weights, shipped
 from tvm_dnnfusion.gnn.inference import Classifier, QuickGNNE, scorer
 from tvm_dnnfusion.gnn.records import GroupGraph, Samples
@@ -89,3 +91,13 @@ def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match="not weights of this form"):
         explainer_weights(shipped("brr"), feature_count("lbdf"))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "squeezenet"])
+def test_the_weights_judge_networks_that_they_were_not_trained_on(name: str, arrays) -> None:
+    network = network_of(without_biases(build(name)), merge=False)
+    found = samples_of([network], Recipe("lbdf", groups=20))
+    gnn = Classifier(arrays)
+    said = np.array([gnn.logit(found[k]) > 0 for k in range(len(found))])
+    true = found.invalid > 0
+    assert 2 * (said & true).sum() / (said.sum() + true.sum()) > 0.95  # F1
