@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from dataclasses import replace
 
 import pytest
 
 from tests.planners.get.worlds import Keeper, lbdf, mobile_graph
 from tvm_dnnfusion.planners.get.explainers import ExplainerError
+from tvm_dnnfusion.planners.get.learn import Course, learn
 from tvm_dnnfusion.planners.get.planner import GetSearch, SearchError, get_search
 from tvm_dnnfusion.planners.get.search import SEARCHES
 from tvm_dnnfusion.planners.get.space import Space, members
@@ -120,19 +122,12 @@ def test_unknown_names_are_refused_with_those_that_exist(model):
         GetSearch("oracle", "local").search(model, keeper_of(model))
 
 
-def test_without_torch_the_learned_explainers_say_what_to_install(model, monkeypatch):
-    import builtins
-
-    real = builtins.__import__
-
-    def missing(name, *args, **kwargs):
-        if name.split(".")[0] == "torch":
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr("tvm_dnnfusion.gnn.importlib.import_module", missing)
+def test_without_torch_plans_are_made_and_training_says_what_to_install(model, monkeypatch):
+    for name in ("torch", "torch_geometric"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert GetSearch("rg", "local", 4).search(model, keeper_of(model))
     with pytest.raises(ImportError, match=r"tvm-dnnfusion\[gnn\]") as caught:
-        GetSearch("rg", "local").search(model, keeper_of(model))
+        learn(Course("lbdf"))
     assert caught.value.exit_code == 3
 
 
