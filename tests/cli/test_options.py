@@ -37,7 +37,7 @@ def test_json_is_read():
         ("llvm -mcpu=nocpu9000", "nocpu9000"),
         ("llvm -nosuchflag=1", "nosuchflag"),
         ("no/such-tag", "no/such-tag"),
-        ("opencl", "opencl"),
+        ("metal", "metal"),
     ],
 )
 def test_wrong_targets_are_refused_with_what_is_right(text: str, words: str):

@@ -273,16 +273,16 @@ def test_what_is_no_gain_or_not_legal_stays_a_kernel(make):
 
 def test_a_part_that_no_template_can_write_gives_its_place_up(monkeypatch):
     """Lowering may find out late; the concat is then copied, and the numbers are the same."""
-    from tvm_dnnfusion.codegen import lower as module
+    from tvm_dnnfusion.codegen import form as module
     from tvm_dnnfusion.codegen.stages import NotLowerable
 
     graph = built(fire)
     whole = module.lower_block
 
-    def refusing(name, ops, *rest):
+    def refusing(name, ops, *rest, **more):
         if ops[0].name == "conv2d":
             raise NotLowerable("not this one")
-        return whole(name, ops, *rest)
+        return whole(name, ops, *rest, **more)
 
     monkeypatch.setattr(module, "lower_block", refusing)
     made, result = lowered(graph)

@@ -41,7 +41,9 @@ def failing(error):
 
 
 def text_without_schedule(func):
-    return func.without_attr("dnnfusion.schedule").without_attr("tirx.is_scheduled").script()
+    for name in ("dnnfusion.schedule", "tirx.is_scheduled", "op_pattern"):
+        func = func.without_attr(name)
+    return func.script()
 
 
 @pytest.mark.parametrize("error", [

@@ -17,7 +17,6 @@ _ADRENO6 = Gpu("adreno", 1024, 32 * KIB, True, 64)
 _ADRENO7 = Gpu("adreno", 1024, 32 * KIB, True, 64)
 _BIFROST = Gpu("mali", 384, 32 * KIB, False, 8)
 _VALHALL = Gpu("mali", 1024, 32 * KIB, False, 16)
-_CUDA = Gpu("cuda", 1024, 48 * KIB, True, 32, registers=64)
 _ON_CPU = Gpu("opencl", 1024, 32 * KIB, False, 1, fp16=False)
 
 
@@ -27,10 +26,9 @@ def target_for(name: str, gpu: Gpu) -> Entries:
     The device's name is the first of the target's keys, by which `spec_for_target` finds it again;
     the others are those that TVM would have given it.
     """
-    kind = "cuda" if gpu.family == "cuda" else "opencl"
     found: dict[str, object] = {
-        "kind": kind,
-        "keys": list(dict.fromkeys((name, gpu.family, kind, "gpu"))),
+        "kind": "opencl",
+        "keys": list(dict.fromkeys((name, gpu.family, "opencl", "gpu"))),
         "max_num_threads": min(gpu.work_group, 1024),
         "max_shared_memory_per_block": gpu.local_bytes,
         "thread_warp_size": gpu.wave,
@@ -78,6 +76,5 @@ SPECS: tuple[DeviceSpec, ...] = (
     gpu_spec("mali-g710", _VALHALL, 7, 16, 1024, 761.6, 51.2, host_of("cortex-a78")),
     gpu_spec("mali-g720", _VALHALL, 12, 16, 2048, 3993.6, 76.8, host_of("cortex-a720")),
     gpu_spec("mali-g610", _VALHALL, 4, 16, 512, 512.0, 34.1, host_of("cortex-a76", LINUX)),
-    gpu_spec("cuda", _CUDA, 32, 128, 4096, 0.0, 0.0, (), "any NVIDIA GPU"),
     gpu_spec("opencl", _ON_CPU, 1, 32, 512, 0.0, 0.0, (), "any OpenCL device of this machine"),
 )

@@ -139,7 +139,7 @@ def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
     Raises DeviceError for a kind of which no device is registered, and for an unknown CPU.
     """
     kind = str(target.get("kind", ""))
-    if kind in ("opencl", "cuda"):
+    if kind == "opencl":
         return _with_target(_gpu_for(kind, target), target)
     mcpu = str(target.get("mcpu", ""))
     arch = cpu.arch_of(str(target.get("mtriple", "")) or _default_triple(mcpu))

@@ -11,7 +11,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.passes import attrs
-from tvm_dnnfusion.pipeline import check_choices, device_for
+from tvm_dnnfusion.pipeline import check_choices, cost_for, device_for
 from tvm_dnnfusion.planners import plan, plan_to_json
 
 
@@ -38,10 +38,7 @@ class PlanPass:
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Plan the function."""
         graph = from_relax(mod, self.function).graph
-        made = plan(
-            extend(graph),
-            planner=self.planner,
-            device=device_for(device=self.device),
-            cost=self.cost,
-        )
+        device = device_for(device=self.device)
+        cost = self.cost or cost_for(None, device)
+        made = plan(extend(graph), planner=self.planner, device=device, cost=cost)
         return mod.with_attr(attrs.PLAN, plan_to_json(made))
