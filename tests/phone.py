@@ -33,9 +33,9 @@ def phone() -> Iterator[process.Phone]:
     process.down(name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def arm_session(phone: process.Phone) -> Iterator[Session]:
-    """A session with that phone; opening one loads TVM in a process, which takes seconds."""
+    """A session with that phone, closed after each file of tests: it serves one at a time."""
     with Session(f"rpc://{phone.host}:{phone.port}") as opened:
         yield opened
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.devices.sessions import servers
+from tests.devices.sessions.conftest import wait_for
 from tests.helpers import DEVICE
 from tests.phone import needs_counts
 from tests.tuning.test_runner import crashing, sound
@@ -25,6 +26,7 @@ def place(tmp_path_factory):
     with servers.tracker(folder) as tracker:
         options = (f"--tracker=127.0.0.1:{tracker.port}", f"--key={KEY}")
         with servers.server(folder, *options):
+            wait_for(tracker.port, devices=1)
             yield f"tracker://127.0.0.1:{tracker.port}/{KEY}"
 
 
