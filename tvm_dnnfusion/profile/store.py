@@ -184,7 +184,7 @@ def _empty() -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Check that the file is whole and ours, and set it up."""
     done = _is_set_up(connection, path)
-    _to_wal(connection)
+    to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     if done:
         if not connection.execute(_HAS_ASKED).fetchone()[0]:
@@ -215,7 +215,7 @@ def _is_set_up(connection: sqlite3.Connection, path: Path) -> bool:
     return bool(owner == APPLICATION_ID and tables)
 
 
-def _to_wal(connection: sqlite3.Connection) -> None:
+def to_wal(connection: sqlite3.Connection) -> None:
     """Switch to the write-ahead log; SQLite does not wait for a lock here, so we do.
 
     File systems without shared memory stay with the rollback journal, which is as safe and slower.

@@ -12,13 +12,18 @@ import hashlib
 import json
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from tvm_dnnfusion.profile.store import WAIT_S, ProfileError, ProfileFileError, transaction
+from tvm_dnnfusion.profile.store import (
+    WAIT_S,
+    ProfileError,
+    ProfileFileError,
+    to_wal,
+    transaction,
+)
 
 FILE_NAME = "tuning.sqlite"
 FORMAT = 1
@@ -236,7 +241,7 @@ class TuningDB:
         connection = _connect(str(self.path))
         try:
             if not self._is_set_up(connection):
-                _to_wal(connection)
+                to_wal(connection)
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.executescript(_TABLES)
@@ -281,16 +286,3 @@ def _connect(name: str, uri: bool = False) -> sqlite3.Connection:
     return sqlite3.connect(
         name, timeout=WAIT_S, isolation_level=None, check_same_thread=False, uri=uri
     )
-
-
-def _to_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log, for which SQLite does not wait by itself."""
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
