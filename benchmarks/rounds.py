@@ -1,11 +1,12 @@
 """Interleaved measurement: in every round each peer has a turn, so that drift hits all alike.
 
-The round begins with another peer each time: no one always follows the same one, whose threads may
-still be spinning.
+Each round has an order of its own: no one always follows the same one, whose threads may still be
+spinning, or whose threads it shares.
 """
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from collections.abc import Mapping
@@ -61,10 +62,9 @@ def measure(
         for name, once in first.items()
     }
     samples: dict[str, list[list[float]]] = {name: [] for name in sessions}
-    names = list(sessions)
+    order = random.Random(0)
     for index in range(rounds):
-        first_turn = index % len(names) if names else 0
-        for name in names[first_turn:] + names[:first_turn]:
+        for name in order.sample(list(sessions), len(sessions)):
             if (index + 1) * turns[name] // rounds > index * turns[name] // rounds:
                 samples[name].append(_turn(sessions[name], first[name]))
     return {name: summarize(found) for name, found in samples.items()}
