@@ -36,7 +36,7 @@ def test_a_space_is_what_the_template_asks_for():
     assert set(space.values["winograd"]) == {0, 2, 4, 6}
     within = explore(tasks()[0]).values.get("winograd", ())
     assert set(within) <= {0, 2}, "weights of larger tiles would outgrow the budget"
-    assert {"tile", "winograd_tiles", "strip_rows"} <= set(space.values)
+    assert {"tile", "winograd_tiles"} <= set(space.values)
     assert "winograd" not in explore(second).values, "a window of one place"
     assert space.params(space.origin) == DEFAULT
     for name, values in space.values.items():

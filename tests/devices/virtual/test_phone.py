@@ -129,12 +129,16 @@ def test_senseless_wishes(wish: process.Wish, words: str) -> None:
 def test_a_killed_session_ends_alone(
     phone: process.Phone, library: Path, arrays: list[np.ndarray]
 ) -> None:
-    with Session(f"rpc://{phone.host}:{phone.port}") as opened:
-        opened.load(library).run(arrays)
-        os.kill(int(opened.info.session.rpartition("/")[2]), signal.SIGKILL)
-    with Session(f"rpc://{phone.host}:{phone.port}") as again:
-        assert len(again.load(library).run(arrays)) > 0
-    assert process.running(phone.name) == phone
+    own = process.up(process.Wish(f"killed-{os.getpid()}"))  # the other one may have a session
+    try:
+        with Session(f"rpc://{own.host}:{own.port}") as opened:
+            opened.load(library).run(arrays)
+            os.kill(int(opened.info.session.rpartition("/")[2]), signal.SIGKILL)
+        with Session(f"rpc://{own.host}:{own.port}") as again:
+            assert len(again.load(library).run(arrays)) > 0
+        assert process.running(own.name) == own
+    finally:
+        process.down(own.name)
 
 
 def _native(library: Path) -> Path:
