@@ -36,7 +36,7 @@ SHAPES = {
 MASKS = ("none", "per key", "per row", "per head")
 
 
-def _graph(shape, mask, scale=0.3):
+def attended(shape, mask, scale=0.3):
     batch, rows, keys, heads, depth, width = shape
     dims = {
         "per key": (batch, 1, 1, keys),
@@ -57,17 +57,17 @@ def _graph(shape, mask, scale=0.3):
 @pytest.mark.parametrize("mask", MASKS)
 @pytest.mark.parametrize("name", ["even", "heads of 26", "all odd"])
 def test_masks(name, mask):
-    check_against_double(_graph(SHAPES[name], mask))
+    check_against_double(attended(SHAPES[name], mask))
 
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_shapes(name):
-    check_against_double(_graph(SHAPES[name], "per row"))
+    check_against_double(attended(SHAPES[name], "per row"))
 
 
 @pytest.mark.parametrize("name", ["even", "heads of 26"])
 def test_other_vector_widths(name):
-    graph = _graph(SHAPES[name], "per row")
+    graph = attended(SHAPES[name], "per row")
     kernel = lowered(graph, device=NARROW)
     wanted = run_kernel(kernel.func, kernel, graph, _feed(graph))
     found = run_kernel(scheduled(kernel, NARROW), kernel, graph, _feed(graph))
@@ -81,7 +81,7 @@ def _feed(graph):
 
 def _masked(value):
     """A row without keys, a row with one, and a row with all."""
-    graph = _graph((1, 16, 16, 2, 8, 16), "per row")
+    graph = attended((1, 16, 16, 2, 8, 16), "per row")
     feed = _feed(graph)
     mask = np.zeros((1, 1, 16, 16), "float32")
     mask[0, 0, 3], mask[0, 0, 5, 1:] = value, value
@@ -102,7 +102,7 @@ def test_a_row_whose_keys_are_all_the_lowest_number_is_the_mean():
 
 
 def test_large_scores_do_not_overflow():
-    graph = _graph((1, 32, 32, 2, 16, 16), "none", scale=1.0)
+    graph = attended((1, 32, 32, 2, 16, 16), "none", scale=1.0)
     feed = {n: x * 100 for n, x in _feed(graph).items()}
     kernel = lowered(graph)
     assert np.isfinite(run_kernel(scheduled(kernel), kernel, graph, feed)[0]).all()
@@ -110,7 +110,7 @@ def test_large_scores_do_not_overflow():
 
 def test_only_a_strip_of_the_scores_exists():
     """Of 12 heads with 128 x 128 scores a thread holds 32 rows of one head, in two copies."""
-    func = scheduled(lowered(_graph((1, 128, 128, 12, 64, 64), "per key")), DEVICE)
+    func = scheduled(lowered(attended((1, 128, 128, 12, 64, 64), "per key")), DEVICE)
     passes = (
         "LowerInitBlock PlanAndUpdateBufferAllocationLocation ConvertBlocksToOpaque"
         " CompactBufferAllocation"

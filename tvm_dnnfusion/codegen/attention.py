@@ -19,7 +19,7 @@ from typing import Any
 
 from tvm import te, tirx
 
-from tvm_dnnfusion.codegen import vecmath
+from tvm_dnnfusion.codegen import attention_gpu, vecmath
 from tvm_dnnfusion.codegen.params import Choices, divisors
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
 from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, key_tile, product_limit, vectors_of
@@ -44,6 +44,8 @@ def attention(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Valu
     width, keys = value.shape[3], key.shape[1]
     scale = op.attr("scale")
     factor = float(scale) if scale is not None else depth**-0.5  # type: ignore[arg-type]
+    if stages.device.kind == "gpu":
+        return attention_gpu.attention(query, key, value, bias, factor, stages)
     u = query_vectors(stages.choices, -(-rows // lanes))
     scores = _scores(query, key, bias, factor, u, stages)
     power, inverse = _softmax(scores, keys, stages)

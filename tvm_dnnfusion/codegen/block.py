@@ -111,7 +111,9 @@ def lower_block(
     if missing:
         raise NotLowerable(f"no template for {', '.join(missing)}")
     choices = choices or Choices()
-    stages = Stages(device, tail=_pool_tail(ops), winograd=winograd, choices=choices)
+    # a GPU's pooling is a kernel of its own, which makes its border itself
+    tail = _pool_tail(ops) if device.kind == "cpu" else None
+    stages = Stages(device, tail=tail, winograd=winograd, choices=choices)
     lowering = _Lowering(ops, graph, layouts, stages, places)
     for op in ops:
         lowering.op(op)

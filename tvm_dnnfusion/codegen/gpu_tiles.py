@@ -66,16 +66,17 @@ def product_tiles(
         yield rate(device, height, vectors, items), (1, height, vectors)
 
 
-def window_columns(device: DeviceSpec, width: int, taps: int, stride: int) -> int:
+def window_columns(device: DeviceSpec, width: int, taps: int, stride: int, lanes: int = 1) -> int:
     """Columns of a tile that folds a window of so many taps in a row: a divisor of the width.
 
-    Accumulators and the columns under the window stay within twice the registers.
+    Accumulators and the columns under the window stay within twice the registers. Columns that are
+    themselves the lanes of vectors are stored as such where the width allows it.
     """
     good = [
         c for c in range(1, min(width, _MOST_PLACES) + 1)
-        if width % c == 0 and c + (c - 1) * stride + taps <= 2 * device.vector_registers
+        if width % c == 0 and c + (c - 1) * stride + taps <= 2 * lanes * device.vector_registers
     ]  # fmt: skip
-    return max(good, default=1)
+    return max(good, key=lambda c: (c % lanes == 0, c), default=1)
 
 
 def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
@@ -103,3 +104,42 @@ def _fits(device: DeviceSpec, places: int, vectors: int) -> bool:
     """Accumulators, and the shorter operand of four input channels, within twice the registers."""
     held = min(places, 4 * vectors) + 1
     return places * vectors + held <= 2 * device.vector_registers
+
+
+Shared = tuple[int, int, int]
+"""Rows, vectors, and the steps of the fold of a product that the items of one group share."""
+
+Tile2 = tuple[int, int]
+"""Rows and vectors of a work-item."""
+
+
+def shared_tiles(
+    device: DeviceSpec, products: tuple[Shared, Shared], most: int
+) -> tuple[Tile2, Tile2, int]:
+    """Tiles of two products that the same group computes one after the other, and its work-items.
+
+    Every item has whole tiles of both: barriers stand between them, and conditions would not let
+    regions of local memory be told. At most `most` items; fewer hide less latency, as in `rate`.
+    """
+    wave = device.gpu.wave if device.gpu is not None else 1
+
+    def cost(shared: Shared, tile: Tile2) -> float:
+        (rows, blocks, steps), (height, vectors) = shared, tile
+        loads = (height / 4 + vectors) / (height * vectors)
+        return rows * blocks * steps * (1 + LOAD_COST * loads)
+
+    def count(shared: Shared, tile: Tile2) -> int:
+        return shared[0] // tile[0] * (shared[1] // tile[1])
+
+    offers = [[(h, v) for h, _, v in _tiles(device, p[0], 1, p[1])] for p in products]
+    best: tuple[float, Tile2, Tile2, int] | None = None
+    for first in offers[0]:
+        for second in offers[1]:
+            both = math.gcd(count(products[0], first), count(products[1], second))
+            items = max(n for n in range(1, min(both, most) + 1) if both % n == 0)
+            idle = -(-items // wave) * wave / items * (most / items) ** 0.5
+            total = cost(products[0], first) + cost(products[1], second)
+            if best is None or (total * idle, -items) < (best[0], -best[3]):
+                best = (total * idle, first, second, items)
+    assert best is not None  # tiles of one row by one vector always fit
+    return best[1], best[2], best[3]

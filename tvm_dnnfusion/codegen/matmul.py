@@ -13,13 +13,12 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import tvm
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.tiles import product_tile, product_tiles
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, lies_in_rows
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 
@@ -105,7 +104,7 @@ def _column(b: Value, body: Body, lead: Index, depth: Any, column: Any) -> Any:
 def _by_rows(b: Value, data: np.ndarray | None, blocks: int, lanes: int, stages: Stages) -> Columns:
     """The right operand as [*, K, N/f, f]: where it is, if its rows lie in memory; else packed."""
     n, shape = b.shape[-1], (*b.shape[:-1], blocks, lanes)
-    if data is None and n == blocks * lanes and _lies_in_rows(b):
+    if data is None and n == blocks * lanes and lies_in_rows(b):
         return lambda body, lead, block, depth, lane: body.read(
             b, (*lead, depth, body.simplify(block * lanes + lane))
         )
@@ -120,13 +119,6 @@ def _by_rows(b: Value, data: np.ndarray | None, blocks: int, lanes: int, stages:
 
         packed = compute(stages.name("pack"), shape, expr)
     return lambda body, lead, block, depth, lane: packed(*lead, depth, block, lane)
-
-
-def _lies_in_rows(b: Value) -> bool:
-    """Whether an element of b is a load, and those of a row lie side by side."""
-    index = tuple(tirx.Var(f"i{a}", "int32") for a in range(len(b.shape)))
-    element = b.at(Body(dict(zip(index, b.shape))), index)
-    return b.resident and isinstance(element, tvm.ir.Call) and element.args[-1].same_as(index[-1])
 
 
 def pack(data: np.ndarray, lanes: int, v: int) -> np.ndarray:

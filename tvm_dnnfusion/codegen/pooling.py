@@ -6,6 +6,7 @@ from typing import Any
 
 from tvm import te, tirx
 
+from tvm_dnnfusion.codegen import gpu_tiles
 from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
@@ -13,6 +14,9 @@ from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
+
+COLUMNS = "dnnfusion.columns"
+"""The attribute of a GPU's kernel with the columns of a tile of its pooling."""
 
 
 def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
@@ -25,19 +29,42 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     average = "avg" in op.kind
     if average and op.attr("ceil_mode"):
         raise NotLowerable(f"{op.kind} with ceil_mode: its divisor differs at the border")
-    if stages.tail is op:
+    if stages.tail is op or (stages.device.kind == "gpu" and stages.anchored):
         return _after_convolution(op, x, shape, rank, average, stages)
     stages.anchor("pool")
-    x = stages.resident(x)
     layout = _layout(x)
+    if stages.device.kind == "cpu":
+        taps = _taps(op, stages.resident(x), layout, rank, average)
+    else:
+        _tile_columns(op, shape, layout, x.dtype, stages)
+        taps = _covered(op, _with_border(op, x, layout, average, stages), layout, rank)
     stage = compute(
         stages.name("anchor"),
         layout.shape(shape),
-        _taps(op, x, layout, rank, average),
+        taps,
         op.ints("pool_size"),
         te.sum if average else MAX,
     )
     return _result(op, stage, x, shape, layout, rank, average)
+
+
+def _with_border(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:
+    """All that the windows cover. Work-items of a GPU lay out their borders in registers."""
+    before, size = window_domain(op, x.shape[2:])
+    if not any(before) and all(m <= n for m, n in zip(size, x.shape[2:])):
+        return stages.resident(x)
+    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), _outside(average, x.dtype))
+    return stages.hold(whole, "border", layout)
+
+
+def _tile_columns(
+    op: Op, shape: tuple[int, ...], layout: Layout, dtype: str, stages: Stages
+) -> None:
+    """Say how many columns a work-item of a GPU folds: their windows meet."""
+    lanes = 1 if layout.blocked else stages.device.lanes(dtype)
+    taps, stride = op.ints("pool_size")[-1], op.ints("strides")[-1]
+    columns = gpu_tiles.window_columns(stages.device, shape[-1], taps, stride, lanes)
+    stages.attrs[COLUMNS] = columns
 
 
 def _result(
@@ -57,33 +84,32 @@ def _after_convolution(
     """
     if stages.kind not in ("conv", "dwconv", "winograd"):
         raise NotLowerable(f"{op.kind} after {stages.kind}")
-    before, size = window_domain(op, x.shape[2:])
-    size = (*size[:-1], max(size[-1], stages.width))
-    outside = _outside(average, x.dtype)
-    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), outside)
     layout = _layout(x)
-    if stages.kind != "winograd":
-        mid = stages.hold(whole, "mid", layout)
+    if stages.device.kind == "gpu":
+        _tile_columns(op, shape, layout, x.dtype, stages)
         stages.kind = "convpool"
-    elif x.resident and whole.shape == x.shape:
-        mid = x
+        mid = _with_border(op, stages.hold(x, "mid", layout), layout, average, stages)
     else:
-        mid = stages.hold(whole, "mid", layout)
-    stride, dilation = op.ints("strides"), op.ints("dilation")
-
-    def expr(body: Body, i: Index) -> Any:
-        place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
-        where = tuple(o * s + k * d for o, s, k, d in zip(place[2:], stride, taps, dilation))
-        return body.read(mid, (*place[:2], *where))
-
+        mid = _middle(op, x, layout, average, stages)
     stage = compute(
         stages.name("pool"),
         layout.shape(shape),
-        expr,
+        _covered(op, mid, layout, rank),
         op.ints("pool_size"),
         te.sum if average else MAX,
     )
     return _result(op, stage, x, shape, layout, rank, average)
+
+
+def _middle(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:
+    """All that the windows cover, as the convolution's own rows pass through the cache."""
+    before, size = window_domain(op, x.shape[2:])
+    size = (*size[:-1], max(size[-1], stages.width))
+    whole = padded(x, (*x.shape[:2], *size), (0, 0, *before), _outside(average, x.dtype))
+    if stages.kind == "winograd" and x.resident and whole.shape == x.shape:
+        return x
+    stages.kind = stages.kind if stages.kind == "winograd" else "convpool"
+    return stages.hold(whole, "mid", layout)
 
 
 def _layout(x: Value) -> Layout:
@@ -103,6 +129,18 @@ def _taps(op: Op, x: Value, layout: Layout, rank: int, average: bool) -> Any:
     def expr(body: Body, i: Index) -> Any:
         place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
         return bordered(x, stride, dilation, before, outside, body, place, taps)
+
+    return expr
+
+
+def _covered(op: Op, x: Value, layout: Layout, rank: int) -> Any:
+    """Taps of windows that never leave x."""
+    stride, dilation = op.ints("strides"), op.ints("dilation")
+
+    def expr(body: Body, i: Index) -> Any:
+        place, taps = layout.logical(tuple(i[:-rank])), i[-rank:]
+        where = tuple(o * s + k * d for o, s, k, d in zip(place[2:], stride, taps, dilation))
+        return body.read(x, (*place[:2], *where))
 
     return expr
 

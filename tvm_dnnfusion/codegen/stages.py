@@ -6,6 +6,7 @@ A stage is a te.Tensor; its name says its role, and schedules find it by that na
     pack*    an operand of a matmul that is not a constant, packed for the register tile
     query*, key*, value*, mask*   the operands of attention, packed for its two products
     anchor   the convolution, matmul or pooling, in the shape of its register tiles
+    border   what the windows of a GPU's pooling cover
     mid      the epilogue between a convolution and the pooling that follows it; attention's result
     part*    vector-wide partial results of a reduction,  red* its result
     hold*    a row that several stages read

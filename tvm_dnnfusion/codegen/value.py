@@ -149,6 +149,14 @@ def load(
     return Value(shape, str(tensor.dtype), at, resident=True, layout=layout)
 
 
+def lies_in_rows(value: Value) -> bool:
+    """Whether an element is a load, and those of a row (the last axis) lie side by side."""
+    index = tuple(tirx.Var(f"i{a}", "int32") for a in range(len(value.shape)))
+    element = value.at(Body(dict(zip(index, value.shape))), index)
+    loaded = isinstance(element, tvm.ir.Call)
+    return value.resident and loaded and element.args[-1].same_as(index[-1])
+
+
 def compute(
     name: str,
     shape: tuple[int, ...],

@@ -35,7 +35,8 @@ from tvm_dnnfusion.schedules.cpu.pool import pool_block
 from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
-from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.attention import attention_block as gpu_attention_block
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel, check_bound
 from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
 from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
 from tvm_dnnfusion.schedules.gpu.depthwise import depthwise_block as gpu_depthwise_block
@@ -44,6 +45,7 @@ from tvm_dnnfusion.schedules.gpu.matmul import matmul_block as gpu_matmul_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
 from tvm_dnnfusion.schedules.gpu.rows import rows_block as gpu_rows_block
+from tvm_dnnfusion.schedules.gpu.window import pool_block as gpu_pool_block
 
 # A schedule takes a `Kernel` (of a GPU a `GpuKernel`), and changes its `sch` or returns the
 # function that it built in its place.
@@ -63,7 +65,7 @@ _CPU: dict[str, Schedule] = {
 _GPU: dict[str, Schedule] = {
     "map": gpu_map_block, "conv": gpu_conv_block, "convpool": gpu_convpool_block,
     "dwconv": gpu_depthwise_block, "matmul": gpu_matmul_block,
-    "rows": gpu_rows_block,
+    "rows": gpu_rows_block, "attention": gpu_attention_block, "pool": gpu_pool_block,
     "plain": gpu_plain_block,
 }  # fmt: skip
 
@@ -130,7 +132,10 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
         sch = s_tir.Schedule(func)
         try:
             made = _schedule_for(device, choice)(make(sch, device, separate, choices))
-            return done(made if made is not None else sch.mod["main"], func, choice, gpu)
+            made = made if made is not None else sch.mod["main"]
+            if gpu:
+                check_bound(made)
+            return done(made, func, choice, gpu)
         except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
             if choice != "plain" and not separate:
                 continue  # once more, with the outputs in loops of their own

@@ -75,6 +75,18 @@ class GpuKernel(Kernel):
         return GROUP
 
 
+def check_bound(func: Any) -> None:
+    """ScheduleFailed where a stage would run on the host, which has not the device's memory."""
+    body = func.body.block.body
+    for nest in body.seq if isinstance(body, tirx.SeqStmt) else [body]:
+        bound: list[Any] = []
+        tvm_ffi.structural_walk(
+            nest, [(tirx.For, lambda x, b=bound: b.append(x.thread_binding is not None))]
+        )
+        if not any(bound):
+            raise ScheduleFailed("a stage that no work-item computes")
+
+
 def group_size(items: int, most: int) -> int:
     """Work-items of a group: the most that divide all of them, unless that is less than a half.
 

@@ -22,27 +22,25 @@ barriers cost more than they save (Mali has no local memory of its own at all).
 
 from __future__ import annotations
 
-from typing import Any
-
-from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
-from tvm_dnnfusion.schedules.gpu.maps import movement, stage
+from tvm_dnnfusion.schedules.gpu.maps import movement
 from tvm_dnnfusion.schedules.gpu.split import parts_of, split_product
 from tvm_dnnfusion.schedules.gpu.tile import (
+    cut,
     grid_of_tiles,
     hold_tile,
-    laid_out_in_place,
+    into_registers,
     operand,
     unrolled,
 )
+from tvm_dnnfusion.schedules.gpu.window import pool, same_places
 
 
 def conv_block(k: GpuKernel) -> None:
     """A convolution with its epilogue."""
     anchor = k.names("anchor")[0]
     outs = k.names("out")
-    own = [k.extent(x) for x in k.spatial(anchor)[0]]
-    together = all(follows(k.extents(o), own) for o in outs) and not k.apart(anchor, outs)
+    together = same_places(k, anchor, outs)
     convolve(k, anchor, outs if together else None)
     for name in () if together else outs:
         movement(k, name)
@@ -51,21 +49,11 @@ def conv_block(k: GpuKernel) -> None:
 def convpool_block(k: GpuKernel) -> None:
     """A convolution, its epilogue, and the pooling of that: two kernels, one after the other."""
     anchor, mid = k.names("anchor")[0], k.names("mid")[0]
-    own = [k.extent(x) for x in k.spatial(anchor)[0]]
-    together = follows(k.extents(mid), own) and not k.apart(anchor, [mid])
+    together = same_places(k, anchor, [mid])
     convolve(k, anchor, [mid] if together else None)
-    for name in (*(() if together else (mid,)), *k.names("pool"), *k.names("out")):
-        stage(k, name)
-
-
-def follows(extents: list[int], anchor: list[int]) -> bool:
-    """Whether an output has the anchor's axes; the anchor may compute some columns more."""
-    return (
-        len(extents) == len(anchor)
-        and extents[:-2] == anchor[:-2]
-        and extents[-1] == anchor[-1]
-        and extents[-2] <= anchor[-2]
-    )
+    if not together:
+        movement(k, mid)
+    pool(k, k.names("pool")[0], k.names("out"))
 
 
 def convolve(k: GpuKernel, anchor: str, outs: list[str] | None) -> None:
@@ -95,21 +83,3 @@ def convolve(k: GpuKernel, anchor: str, outs: list[str] | None) -> None:
     if unrolled(k, [ci], accumulators):
         k.unroll(ci)
     k.sch.decompose_reduction(anchor, folded[0])
-
-
-def into_registers(k: GpuKernel, anchor: str, outs: list[str] | None) -> list[str]:
-    """Lay out in memory what no work-item can make itself; the stages that end a work-item."""
-    for name in k.names("pad", "pack", "hold"):
-        if name.startswith("pack") or not laid_out_in_place(k, anchor, name):
-            stage(k, name)
-    if outs is None:
-        return [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
-    k.sch.set_scope(anchor, 0, "local")
-    return outs
-
-
-def cut(k: GpuKernel, place: list[Any], tile: Tile) -> tuple[list[Any], list[Any]]:
-    """The loops over places as loops over tiles and loops of a tile."""
-    sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
-    pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
-    return [p[0] for p in pairs], [p[1] for p in pairs]

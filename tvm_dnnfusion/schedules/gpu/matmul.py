@@ -18,10 +18,9 @@ from typing import Any
 
 from tvm_dnnfusion.codegen.tiles import product_tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
-from tvm_dnnfusion.schedules.gpu.conv import into_registers
 from tvm_dnnfusion.schedules.gpu.maps import movement
 from tvm_dnnfusion.schedules.gpu.split import parts_of, split_product
-from tvm_dnnfusion.schedules.gpu.tile import grid_of_tiles, hold_tile, operand
+from tvm_dnnfusion.schedules.gpu.tile import grid_of_tiles, hold_tile, into_registers, operand
 
 
 def matmul_block(k: GpuKernel) -> None:

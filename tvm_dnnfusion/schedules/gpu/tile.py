@@ -11,11 +11,16 @@ from typing import Any
 import tvm
 import tvm_ffi
 
+from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, group_size, product
+from tvm_dnnfusion.schedules.gpu.maps import stage
 
 MAX_UNROLLED = 512
 """Multiply-adds of vectors that are written out one by one: beyond this a kernel leaves the
 instruction cache of an Adreno (some 2,000 instructions). Source: Qualcomm's OpenCL guide."""
+
+_OPERANDS = ("pad", "hold", "border")
+"""Stages that a work-item can make itself."""
 
 _CONDITION = tvm.ir.Op.get("prim.if_then_else")
 
@@ -57,12 +62,14 @@ def _divisor(n: int, most: int) -> int:
     return max(d for d in range(1, min(n, most) + 1) if n % d == 0)
 
 
-def hold_tile(k: GpuKernel, anchor: str, stores: Sequence[str], item: Any, lane: Any) -> None:
+def hold_tile(
+    k: GpuKernel, anchor: str, stores: Sequence[str], item: Any, lane: Any | None
+) -> None:
     """The accumulators in registers, written by `stores` at the end of a work-item."""
     for name in stores:
         k.sch.reverse_compute_at(name, item)
         written(k, name, item)
-    if k.extent(lane) > 1:
+    if lane is not None and k.extent(lane) > 1:
         k.sch.vectorize(lane)
 
 
@@ -97,21 +104,21 @@ def operand(k: GpuKernel, anchor: str, index: int, at: Any) -> None:
     """What the anchor reads, by number, loaded into registers at a loop."""
     block = k.sch.get(k.sch.get_sblock(anchor))
     name = block.reads[index].source.name
-    stage = name if name in k.names("pad") and laid_out_in_place(k, anchor, name) else None
-    if stage is None:
-        copy = k.sch.cache_read(anchor, index, "local")
-        stage = k.sch.get(copy).name_hint
+    made = name if name in k.names(*_OPERANDS) and laid_out_in_place(k, anchor, name) else None
+    if made is None:
+        copy = k.sch.cache_read(anchor, index, "local", [anchor])
+        made = k.sch.get(copy).name_hint
     else:
-        k.sch.set_scope(stage, 0, "local")
-    k.sch.compute_at(stage, at, preserve_unit_loops=True)
-    written(k, stage, at)
+        k.sch.set_scope(made, 0, "local")
+    k.sch.compute_at(made, at, preserve_unit_loops=True)
+    written(k, made, at)
 
 
-def laid_out_in_place(k: GpuKernel, anchor: str, stage: str) -> bool:
+def laid_out_in_place(k: GpuKernel, anchor: str, name: str) -> bool:
     """Whether a work-item may make a stage's elements itself: only the anchor reads them, and they
     are loads and arithmetic, no folds and no calls."""
-    readers = {k.sch.get(b).name_hint for b in k.sch.get_consumers(stage)}
-    if readers != {anchor} or k.reduction(stage):
+    readers = {k.sch.get(b).name_hint for b in k.sch.get_consumers(name)}
+    if readers != {anchor} or k.reduction(name):
         return False
     calls: list[Any] = []
 
@@ -119,10 +126,48 @@ def laid_out_in_place(k: GpuKernel, anchor: str, stage: str) -> bool:
         if not node.op.same_as(_CONDITION):
             calls.append(node)
 
-    tvm_ffi.structural_walk(k.sch.get(k.sch.get_sblock(stage)).body, [(tvm.ir.Call, call)])
+    tvm_ffi.structural_walk(k.sch.get(k.sch.get_sblock(name)).body, [(tvm.ir.Call, call)])
     return not calls
 
 
 def unrolled(k: GpuKernel, loops: Sequence[Any], times: int) -> bool:
     """Whether loops around so many multiply-adds can be written out."""
     return product([k.extent(x) for x in loops]) * times <= MAX_UNROLLED
+
+
+def follows(extents: list[int], anchor: list[int]) -> bool:
+    """Whether an output has the anchor's axes; the anchor may compute some columns more."""
+    return (
+        len(extents) == len(anchor)
+        and extents[:-2] == anchor[:-2]
+        and extents[-1] == anchor[-1]
+        and extents[-2] <= anchor[-2]
+    )
+
+
+def into_registers(k: GpuKernel, anchor: str, outs: Sequence[str] | None) -> list[str]:
+    """The operands laid out, and the anchor held in registers (`held`)."""
+    lay_out(k, anchor)
+    return held(k, anchor, outs)
+
+
+def lay_out(k: GpuKernel, anchor: str, roles: Sequence[str] = ("pad", "pack", "hold")) -> None:
+    """Lay out in memory what no work-item can make itself."""
+    for name in k.names(*roles):
+        if name.startswith("pack") or not laid_out_in_place(k, anchor, name):
+            stage(k, name)
+
+
+def held(k: GpuKernel, anchor: str, outs: Sequence[str] | None) -> list[str]:
+    """The anchor in registers; the stages that end a work-item: `outs`, or a copy to memory."""
+    if outs is None:
+        return [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
+    k.sch.set_scope(anchor, 0, "local")
+    return list(outs)
+
+
+def cut(k: GpuKernel, place: list[Any], tile: Tile) -> tuple[list[Any], list[Any]]:
+    """The loops over places as loops over tiles and loops of a tile."""
+    sizes = [1] * (len(place) - 2) + [tile.rows, tile.columns][-len(place) :]
+    pairs = [k.sch.split(x, [None, t]) for x, t in zip(place, sizes)]
+    return [p[0] for p in pairs], [p[1] for p in pairs]
