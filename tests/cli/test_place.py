@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.devices.sessions import servers
+from tvm_dnnfusion.devices.sessions import Session
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,16 @@ def test_what_is_no_device_is_said_at_once(call, model, options, code, words):
         answer = call(command, model, *options)
         assert (answer.code, words in answer.err) == (code, True), answer.err
         assert "Traceback" not in answer.err
+
+
+def test_a_device_that_is_there_and_cannot_be_had_is_exit_code_3(call, model, device):
+    other = call("run", model, "--device", f"{device}/pixel")
+    assert other.code == 3 and "has another key than 'pixel': give its key" in other.err
+    with Session(device):
+        busy = call("verify", model, "--device", device)
+    assert busy.code == 3 and "it serves somebody else (one session at a time)" in busy.err
+    assert "Traceback" not in other.err + busy.err
+    assert call("run", model, "--device", device).code == 0, "and afterwards it is free"
 
 
 def test_a_target_of_another_machine_is_refused_before_compiling(call, model, device):

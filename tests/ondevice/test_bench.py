@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ import pytest
 from benchmarks import phone as zoo_bench
 from benchmarks.models import inputs, load
 from tests.cli.conftest import call  # noqa: F401  # a fixture
+from tests.devices.sessions import servers
+from tests.devices.sessions.conftest import wait_for
 from tests.phone import COUNTS, require_phone
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.arm import ANDROID, LINUX
@@ -23,8 +26,10 @@ from tvm_dnnfusion.devices.registry import DeviceError
 from tvm_dnnfusion.devices.sessions import (
     DeviceInfo,
     Limits,
+    LostError,
     SessionError,
     TimingOptions,
+    UnreachableError,
 )
 from tvm_dnnfusion.devices.virtual import process
 from tvm_dnnfusion.frontend import load as import_model
@@ -139,15 +144,92 @@ def test_wrong_results_are_no_times(phone: process.Phone, monkeypatch: pytest.Mo
 
 
 def test_many_models_with_a_table(phone: process.Phone, tmp_path: Path) -> None:
-    words = ["--device", address(phone), "--target", "cortex-a53", "--models", "attention",
-             "--samples", "3", "--warmup", "0", "--threads", "1", "--columns", "DNNF",
-             "--output", str(tmp_path)]  # fmt: skip
+    words = [
+        "--device",
+        address(phone),
+        "--target",
+        "cortex-a53",
+        "--models",
+        "attention,se_block",
+        "--samples",
+        "3",
+        "--warmup",
+        "0",
+        "--threads",
+        "1",
+        "--output",
+        str(tmp_path),
+    ]
     assert zoo_bench.main(words) == 0
     first = (tmp_path / "attention.json").read_bytes()
-    assert "| attention |" in (tmp_path / "phone.md").read_text(encoding="utf-8")
+    table = (tmp_path / "phone.md").read_text(encoding="utf-8")
+    times = re.findall(r"^\| (\w+) \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ x \|$", table, re.M)
+    assert times == ["attention", "se_block"]
+    page_of_all = (tmp_path / "phone.html").read_text(encoding="utf-8")
+    assert "EMULATED by QEMU" in table and "EMULATED by QEMU" in page_of_all
     gone = [w if w != address(phone) else "rpc://127.0.0.1:1" for w in words]
     assert zoo_bench.main([*gone, "--wait", "0"]) == zoo_bench.AWAY
     assert (tmp_path / "attention.json").read_bytes() == first
+
+
+def test_many_models_wait_for_a_device_that_is_lost(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The column under way is taken again; a device that stays away ends it with what is done."""
+    report = Report("k", "attention", "d", "local", {}, "aarch64", "", 2, 1, "")
+    ends = iter([LostError("gone"), UnreachableError("not back yet"), report, LostError("gone")])
+
+    def once(name: str, *_: object) -> Report:
+        end = next(ends)
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(zoo_bench, "_once", once)
+    words = ["--device", "rpc://h:1", "--target", "cortex-a53", "--models", "attention",
+             "--poll", "0", "--output", str(tmp_path)]  # fmt: skip
+    assert zoo_bench.main(words) == 0
+    assert next(ends, None) is not None
+    ends = iter([report, LostError("gone")])
+    words[words.index("attention")] = "attention,se_block"
+    assert zoo_bench.main([*words, "--wait", "0"]) == zoo_bench.AWAY
+    assert "| attention |" in (tmp_path / "phone.md").read_text(encoding="utf-8")
+
+
+def test_float16_is_measured_and_its_error_told(phone: process.Phone) -> None:
+    settings = replace(FAST, variants=("OurB", "DNNF"), float16=True)
+    found = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a76"),
+                  address(phone), settings)  # fmt: skip
+    assert found.float16 and "float16" in page.facts(found)
+    for result in found.results:
+        assert not result.problem and 1e-5 < result.error < 1e-2
+    exact = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a76"),
+                  address(phone), replace(settings, float16=False), before=found)  # fmt: skip
+    assert exact.key != found.key
+    if COUNTS:
+        ours, single = found.result("DNNF"), exact.result("DNNF")
+        assert ours is not None and single is not None
+        assert ours.instructions < 0.8 * single.instructions
+
+
+def test_the_command_of_a_phone_behind_a_tracker(
+    call: Callable, model: Path, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    require_phone()
+    name = f"tracked-{os.getpid()}"
+    with servers.tracker(tmp_path) as tracking:
+        place = f"127.0.0.1:{tracking.port}"
+        process.up(process.Wish(name, tracker=place, key="arm"))
+        try:
+            wait_for(tracking.port, devices=1)
+            answer = call("bench", model, "--rpc-tracker", place, "--rpc-key", "arm", "--target",
+                          "cortex-a76", "--columns", "DNNF", "--repeat", 3, "--warmup", 0,
+                          "--threads", 1, "--json")  # fmt: skip
+        finally:
+            process.down(name)
+    assert answer.code == 0, answer.err
+    assert answer.json["address"] == f"tracker://{place}/arm"
+    assert answer.json["results"][0]["median_us"] > 0
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,6 @@ import pytest
 
 from tests.arm import CORE
 from tests.helpers import built, lowered
-from tvm_dnnfusion.devices.registry import DeviceError, get
-from tvm_dnnfusion.passes import HalfPass
 from tvm_dnnfusion.schedules import dispatch
 from tvm_dnnfusion.schedules.cpu.maps import map_block
 
@@ -30,9 +28,3 @@ def test_a_schedule_for_a_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     other = replace(CORE, name="other", features=(*CORE.features, "i8mm"))
     dispatch.schedule_kernel(kernel.func, other)
     assert seen == ["other"]
-
-
-def test_float16_only_where_the_device_computes_in_it() -> None:
-    assert HalfPass(get("cortex-a76")) is not None
-    with pytest.raises(DeviceError, match="cortex-a53 does not compute in float16"):
-        HalfPass(get("cortex-a53"))

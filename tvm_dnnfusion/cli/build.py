@@ -29,6 +29,7 @@ class Build:
     plan_file: Path | None = None
     no_rewrite: bool = False
     no_reassociate: bool = False
+    float16: bool = False
     params: Path | None = None
     database: Path | None = None
     measure: bool = False
@@ -91,6 +92,7 @@ class Build:
                 winograd=self.winograd,
                 winograd_memory=self.winograd_memory,
                 tuning_records=self.records(),
+                float16=self.float16,
                 progress=phases,
             )
         except PlanError as error:
@@ -107,19 +109,31 @@ class Build:
         import tvm
 
         from tvm_dnnfusion.passes.dnnfusion import rewrite_options
+        from tvm_dnnfusion.passes.half import HalfPass
         from tvm_dnnfusion.pipeline import Options, cost_for, device_for, fuse
         from tvm_dnnfusion.report.plan_file import read_plan
 
         self.check()
         plan = None if self.plan_file is None else read_plan(self.plan_file)
         device = device_for(tvm.target.Target(self.target))
+        half = HalfPass(device, rewrite_options(self._rewrite())) if self.float16 else None
         phases("import")
         original = load_model(model, shapes, self.params)
         options = Options(
             self.planner or "dnnfusion", rewrite_options(self._rewrite()), device,
             cost_for(self._profile(), device), plan, "main", self.winograd, self.winograd_memory,
         )  # fmt: skip
-        return fuse(original, options, phases)
+        return fuse(half(original) if half is not None else original, options, phases)
+
+    def limits(self, rtol: float | None, atol: float | None) -> tuple[float | None, float | None]:
+        """Tolerances to compare with: those given, else float16's where it was asked for, else
+        None, which takes those of each output's dtype."""
+        if not self.float16:
+            return rtol, atol
+        from tvm_dnnfusion.runtime.tolerance import tolerance_of
+
+        found = tolerance_of("float16", rtol, atol)
+        return found.rtol, found.atol
 
     def _rewrite(self) -> Any:
         if self.no_rewrite or not self.no_reassociate:

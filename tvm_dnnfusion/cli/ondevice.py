@@ -124,6 +124,7 @@ def _settings(build: Build, place: Place, extra: Extra, timing: tuple[int, float
         cluster=place.cluster,
         system=extra.system,
         limits=Limits(call_s=place.timeout_s),
+        float16=build.float16,
     )
 
 

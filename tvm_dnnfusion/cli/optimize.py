@@ -103,7 +103,7 @@ def command(
             inputs = given.make(module.signature)
         if verify:
             phases("verify")
-            request = Request(model, inputs, (), rtol, atol, build.threads)
+            request = Request(model, inputs, (), *build.limits(rtol, atol), build.threads)
             results = _verify(compiled, module, request, build, output)
             require(results)
         if profile and here:

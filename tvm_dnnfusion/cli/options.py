@@ -130,6 +130,12 @@ def building(command: F) -> F:
             is_flag=True,
             help="Only rewriting rules that keep the order of roundings.",
         ),
+        click.option(
+            "--float16",
+            is_flag=True,
+            help="Convolutions and products in float16, on a device that computes in it; results "
+            "are then compared with float16's tolerance.",
+        ),
         params,
         database,
         click.option(
@@ -158,6 +164,7 @@ def building(command: F) -> F:
             "plan_file",
             "no_rewrite",
             "no_reassociate",
+            "float16",
             "params",
             "database",
             "measure",

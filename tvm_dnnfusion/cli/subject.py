@@ -40,6 +40,7 @@ def check_saved(path: str, shapes: Shapes | None, build: Build) -> None:
     """Refuse options on how to compile for what is compiled already. Raises click.UsageError."""
     given = [name for name, value in (("--input-shapes", shapes), ("--params", build.params),
                                       ("--target", build.target_given),
+                                      ("--float16", build.float16),
                                       ("--db", build.database)) if value]  # fmt: skip
     if given or build.planned:
         named = ", ".join(given) or "options on how to compile"

@@ -92,7 +92,7 @@ def command(
         phases("verify")
         # On another machine's device --threads is the device's.
         threads = build.threads if place is None else None
-        request = Request(model, ran.inputs, against, rtol, atol, threads)
+        request = Request(model, ran.inputs, against, *build.limits(rtol, atol), threads)
         length = reduction_length(from_relax(ran.original).graph)
         results = verify_all(ran.outputs, ran.original, ran.target, length, request, output)
         if bisect and ran.compiled is not None:
@@ -131,6 +131,10 @@ def _check(library: Path | None, place: places.Place | None, build: Build, bisec
     """Refuse options that have nothing to say. Raises click.UsageError."""
     if library is not None and (bisect or build.planned):
         raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
+    if library is not None and build.float16:
+        raise click.UsageError("--library is compiled: give --rtol and --atol, not --float16")
+    if bisect and build.float16:
+        raise click.UsageError("--bisect looks for faults, not for roundings: leave out --float16")
     if library is not None and build.database:
         raise click.UsageError("--library verifies a library as it is: --db does not apply")
     if library is not None and place is not None and build.target_given:

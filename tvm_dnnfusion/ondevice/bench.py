@@ -40,6 +40,7 @@ class Settings:
 
     `threads` None takes the cores of the device's spec, as far as the device has them; `cluster` is
     "all", "big" or "little"; `system` "android", "linux" or "" for what the server suggests.
+    `float16` compiles every column so, and compares with float16's tolerance.
     """
 
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -48,6 +49,7 @@ class Settings:
     cluster: str = "all"
     system: str = ""
     limits: Limits = field(default_factory=Limits)
+    float16: bool = False
 
 
 def bench(
@@ -111,7 +113,7 @@ def _column(
     say(f"compile {name}")
     place = fitted(spec, session.info, settings.system)
     try:
-        built = build(module, VARIANTS[name], place, folder)
+        built = build(module, VARIANTS[name], place, folder, settings.float16)
     except TVM_ERRORS as error:  # the other columns, and the other models, may compile
         line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return Result(name, 0, 0, problem=f"does not compile: {line[:300]}")
@@ -136,9 +138,10 @@ def _head(
     target = registry.target_dict(place)
     shapes = {name: [str(a.dtype), *a.shape] for name, a in inputs.items()}
     form = fingerprint(from_relax(module).graph)
-    key = key_of(model, form, shapes, target, threads, settings.cluster, info.machine, __version__)
+    key = key_of(model, form, shapes, target, threads, settings.cluster, info.machine, __version__,
+                 settings.float16)  # fmt: skip
     return Report(key, model, spec.name, str(session.address), target, info.machine, info.system,
-                  info.processors, threads, info.emulated)  # fmt: skip
+                  info.processors, threads, info.emulated, settings.float16)  # fmt: skip
 
 
 def _in_order(results: Sequence[Result]) -> tuple[Result, ...]:

@@ -21,16 +21,18 @@ from tvm_dnnfusion.runtime.tolerance import reduction_length
 @dataclass(frozen=True, slots=True)
 class Built:
     """A library on disk. `origins` are the source layers of each kernel, `reduction` the longest
-    sum in the model, by which results may differ."""
+    sum in the model, by which results may differ, `dtype` the type it is computed in."""
 
     variant: Variant
     library: Path
     origins: Mapping[str, tuple[str, ...]]
     kernels: int
     reduction: int
+    dtype: str = "float32"
 
 
-def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path) -> Built:
+def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path, float16: bool = False
+) -> Built:  # fmt: skip
     """Compile a Relax module for the device and link it into the folder.
 
     Raises what `api.compile` does, and EnvironmentLackError without a linker.
@@ -40,7 +42,7 @@ def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path) -> Buil
     target = target_dict(spec)
     made = compile_model(
         module, tvm.target.Target(target), planner=variant.planner, rewrite=variant.rewrite,
-        device=spec,
+        device=spec, float16=float16,
     )  # fmt: skip
     host = target.get("host", target)
     triple = str(host.get("mtriple", "")) if isinstance(host, Mapping) else ""
@@ -50,4 +52,5 @@ def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path) -> Buil
     return Built(
         variant, library, kernel_origins(graph, made.plan), len(made.plan.blocks),
         max(reduction_length(made.graph), reduction_length(made.source_graph)),
+        "float16" if float16 else "float32",
     )  # fmt: skip

@@ -21,6 +21,7 @@ from tvm_dnnfusion.ondevice.build import Built
 from tvm_dnnfusion.ondevice.records import Kernel, Result
 from tvm_dnnfusion.profile.arrays import Array
 from tvm_dnnfusion.runtime.bench import kernel_times
+from tvm_dnnfusion.runtime.tolerance import tolerance_of
 from tvm_dnnfusion.runtime.verify import Verification, compare_all
 
 T = TypeVar("T")
@@ -42,9 +43,7 @@ def measure(
     try:
         program = _again(session, lambda: session.load(built.library, processor=processor))
         outputs = _again(session, lambda: program.run(inputs))
-        check = compare_all(
-            expected, dict(zip(expected, outputs, strict=True)), reduction=built.reduction
-        )
+        check = _checked(built, expected, outputs)
         if not check.ok:
             return _with(head, problem=_wrong(check), error=_error(check))
         return _timed(session, program, built, inputs, timing, _with(head, error=_error(check)))
@@ -52,6 +51,16 @@ def measure(
         raise
     except SessionError as error:  # it crashed, or has no such processor: the others may not
         return _with(head, problem=str(error))
+
+
+def _checked(built: Built, expected: Mapping[str, Array], outputs: Sequence[Array]) -> Verification:
+    """Results compared; float16's tolerance where the model is computed in it."""
+    found = dict(zip(expected, outputs, strict=True))
+    limits = tolerance_of(built.dtype) if built.dtype != "float32" else None
+    return compare_all(
+        expected, found, reduction=built.reduction,
+        rtol=limits.rtol if limits else None, atol=limits.atol if limits else None,
+    )  # fmt: skip
 
 
 def _timed(

@@ -22,7 +22,8 @@ def facts(report: Report) -> str:
     """One line on the device, the first thing to read: emulated times are no phone's."""
     where = f"{report.device} at {report.address}: {report.machine}, {report.system or 'unknown'}"
     marked = f"; EMULATED by {report.emulated}: times are the emulator's" if report.emulated else ""
-    return f"{where}; {report.threads} of {report.processors or '?'} processors{marked}"
+    half = "; float16" if report.float16 else ""
+    return f"{where}; {report.threads} of {report.processors or '?'} processors{half}{marked}"
 
 
 def latency(report: Report) -> TableData:

@@ -84,6 +84,7 @@ class Report:
 
     `key` says what was measured: results of another key are not mixed in when a run goes on.
     `emulated` is what emulates the device, "" for a real one: times are then the emulator's.
+    `float16` is whether convolutions and products were computed in it.
     """
 
     key: str
@@ -96,6 +97,7 @@ class Report:
     processors: int
     threads: int
     emulated: str
+    float16: bool = False
     results: tuple[Result, ...] = field(default_factory=tuple)
 
     def result(self, variant: str) -> Result | None:

@@ -1,16 +1,21 @@
 """HalfPass: float16 arithmetic for the heavy operators of one function, after rewriting.
 
 Convolutions and products multiply and add in float16, and hand float16 on to what TVM counts among
-the followers (elementwise operators, movement, poolings); softmax, normalisations and means are
-computed in float32, as are the function's inputs and results. Rewriting comes first: it
+the followers (elementwise operators, movement, poolings); softmax, attention, normalisations and
+means are computed in float32, as are the function's inputs and results. Rewriting comes first: it
 folds normalisations into weights while those are exact.
 
     conv(x, w): float32  ->  astype(conv(astype(x, "float16"), astype(w, "float16")), "float32")
+
+TVM 0.27 would narrow attention too, and loses its scale and its masks while doing so (its rule
+passes on query, key and value only). In float32 the block is the kernel that it is without float16,
+and a mask of -1e9 stays a number.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import tvm
@@ -20,9 +25,11 @@ from tvm_dnnfusion.devices.registry import DeviceError
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.passes.rewrite import RewritePass
 from tvm_dnnfusion.rewrite import RewriteOptions
-from tvm_dnnfusion.rewrite.rules import attention
 
-ATTENTION_RULES = frozenset(rule.name for rule in attention.RULES)
+_ATTENTION = ("relax.nn.attention", "relax.nn.attention_bias")
+_POLICY = "TMixedPrecisionPolicy"
+_NEVER = 2
+"""The policy of operators that stay in float32, TVM 0.27 `include/tvm/relax/op_attr_types.h`."""
 
 
 @tvm.transform.module_pass(opt_level=0, name="DNNFusionHalf")
@@ -39,13 +46,29 @@ class HalfPass:
                 f"device {device.name} does not compute in float16: name a CPU that does (its "
                 'features have "fullfp16"), or compile without float16'
             )
-        # TVM's attention operator in float16 gives wrong results under a mask: it stays written out
-        self.rewriting = rewriting and replace(
-            rewriting, disabled=rewriting.disabled | ATTENTION_RULES
-        )
+        self.rewriting = rewriting
 
     def transform_module(self, mod: tvm.IRModule, ctx: Any) -> tvm.IRModule:
         """Rewrite, then narrow."""
         if self.rewriting is not None:
             mod = RewritePass(self.rewriting)(mod)
-        return relax.transform.ToMixedPrecision(out_dtype="float16")(mod)
+        with _in_float32(_ATTENTION):
+            return relax.transform.ToMixedPrecision(out_dtype="float16")(mod)
+
+
+@contextmanager
+def _in_float32(names: tuple[str, ...]) -> Iterator[None]:
+    """These operators as TVM treats a softmax, until the block ends."""
+    before = {op: op.get_attr(_POLICY) for op in map(tvm.ir.Op.get, names)}
+    try:
+        for op in before:
+            _set(op, _NEVER)
+        yield
+    finally:
+        for op, policy in before.items():
+            _set(op, policy)
+
+
+def _set(op: Any, policy: int) -> None:
+    op.reset_attr(_POLICY)
+    op.set_attr(_POLICY, policy)

@@ -71,8 +71,19 @@ def test_nobody_listens() -> None:
 
 
 def test_no_such_host() -> None:
-    with refused("no host is named 'no-such-host.invalid'"):
-        connect("rpc://no-such-host.invalid:9090")
+    for form in ("rpc://{}:9090", "tracker://{}:9190/phone"):
+        with refused("no host is named 'no-such-host.invalid'"):
+            connect(form.format("no-such-host.invalid"))
+
+
+def test_a_host_that_answers_nothing_costs_the_deadline_only() -> None:
+    """As one that is off: what listens takes no more connections, so packets are dropped."""
+    with socket.socket() as full, socket.socket() as first:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        first.connect(full.getsockname())
+        with refused("no answer from 127.0.0.1:.*: the host is off, or a firewall"):
+            connect(f"rpc://127.0.0.1:{full.getsockname()[1]}")
 
 
 @pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\0" * 8])
@@ -154,3 +165,29 @@ def test_all_busy_is_said_after_the_wait_and_a_frozen_one_is_passed_over(fleet, 
             time.sleep(1.0)
     finally:
         one.signal(signal.SIGCONT)
+
+
+def test_a_tracker_that_dies_is_named_and_open_sessions_go_on(tmp_path, net: Net) -> None:
+    with servers.tracker(tmp_path) as tracking:
+        options = (f"--tracker=127.0.0.1:{tracking.port}", "--key=phone")
+        with servers.server(tmp_path, *options):
+            wait_for(tracking.port, devices=1)
+            address = f"tracker://127.0.0.1:{tracking.port}/phone"
+            with Session(address, limits=LIMITS) as session:
+                program = session.load(net.library)
+                tracking.kill()
+                assert len(program.run(net.inputs)) == 2
+                with refused("nobody listens at .*: start a tracker", 0.5):
+                    connect(address)
+                assert len(program.run(net.inputs)) == 2
+
+
+def test_a_device_that_died_is_no_longer_at_the_tracker(tmp_path) -> None:
+    with servers.tracker(tmp_path) as tracking:
+        options = (f"--tracker=127.0.0.1:{tracking.port}", "--key=phone")
+        with servers.server(tmp_path, *options) as device:
+            wait_for(tracking.port, devices=1)
+            device.kill()
+            wait_for(tracking.port, devices=0)
+            with refused("no device under the key 'phone'; its keys: none", 0.5):
+                connect(f"tracker://127.0.0.1:{tracking.port}/phone")

@@ -14,7 +14,7 @@ import pytest
 from tests.phone import needs_counts
 from tests.runtime.models import fused, results
 from tvm_dnnfusion.devices import registry
-from tvm_dnnfusion.devices.sessions import CallError, Program, Session
+from tvm_dnnfusion.devices.sessions import CallError, LibraryError, Program, Session
 from tvm_dnnfusion.devices.sessions.errors import UnreachableError
 from tvm_dnnfusion.devices.virtual import process
 from tvm_dnnfusion.devices.virtual.errors import VirtualError
@@ -46,6 +46,23 @@ def program(arm_session: Session, library: Path) -> Program:
 
 def test_it_is_an_arm_machine(arm_session: Session) -> None:
     assert arm_session.info.machine == "aarch64" and arm_session.info.ours
+
+
+def test_its_address_is_virtual(
+    phone: process.Phone, program: Program, library: Path, arrays: list[np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    expected = program.run(arrays)
+    program.session.close()  # it serves one at a time
+    monkeypatch.setattr(process, "running", lambda: phone)
+    with Session("virtual") as opened:
+        for got, want in zip(opened.load(library).run(arrays), expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_it_has_no_gpu_and_says_so(arm_session: Session, library: Path) -> None:
+    with pytest.raises(LibraryError, match="has no opencl that TVM's runtime there can use"):
+        arm_session.load(library, processor="opencl")
 
 
 def test_a_model_computes_there_what_it_computes_here(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.cli.conftest import call, model  # noqa: F401  # fixtures
 from tests.phone import require_phone
 from tvm_dnnfusion.devices.sessions import CrashError, LibraryError, Session
 from tvm_dnnfusion.devices.virtual import process
@@ -56,6 +57,23 @@ def test_an_instruction_that_the_cpu_lacks_is_named_and_costs_its_run_only(
         fast.run(data)
     assert (caught.value.signal, caught.value.exit_code) == (4, 3)
     np.testing.assert_array_equal(plain.run(data)[1], np.full(64, 6.0, "float16"))
+
+
+def test_the_bench_says_it_with_exit_code_3_and_writes_what_it_knows(
+    old: Session, call: Callable, model: Path, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    """float16 for a Cortex-A76, measured on the phone of Cortex-A53."""
+    address = str(old.address)
+    old.close()  # it serves one at a time
+    answer = call("bench", model, "--device", address, "--target", "cortex-a76", "--float16",
+                  "--columns", "DNNF", "--repeat", 3, "--threads", 1, "-o", tmp_path / "out",
+                  "--json")  # fmt: skip
+    assert answer.code == 3, answer.err
+    (result,) = answer.json["results"]
+    assert "illegal instruction: the library was compiled for another CPU" in result["problem"]
+    assert result["samples_us"] == []
+    shown = (tmp_path / "out" / "bench.html").read_text(encoding="utf-8")
+    assert "mend mcpu and mattr" in shown and "float16" in shown
 
 
 def test_a_library_of_this_machine_is_not_sent(old: Session, net) -> None:
