@@ -19,8 +19,9 @@ from tvm_dnnfusion.codegen.conv_weights import Weights, packed_weights
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import Stages
-from tvm_dnnfusion.codegen.tiles import Tile, conv_tile, conv_tiles
+from tvm_dnnfusion.codegen.tiles import Operand, Tile, by_lane, conv_tile, conv_tiles
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.devices.spec import DeviceSpec
 
 # Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
 _WORTH_PADDING = 0.8
@@ -36,17 +37,29 @@ def regular(
     padded_share = per_group / (-(-per_group // lanes) * lanes)
     even = block == lanes or (2 * block == lanes and padded_share < _WORTH_PADDING)
     form, width = (_aligned, block) if even else (_unaligned, lanes)
-    before, size = _domain(sizes, -(-per_group // width), stages)
+    operand = _operand(sizes, x, stages)
+    before, size = _domain(sizes, -(-per_group // width), operand, stages)
     wide = sizes.over(before, size)
     stages.width = size[-1]
-    source = with_border(wide, x, lanes, stages)
+    source = with_border(wide, x, stages)
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
     stages.attrs["dnnfusion.rows_first"] = rows_first(wide, stages)
     return _within(form(wide, source, packed, stages), sizes, before)
 
 
-def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
+def _operand(sizes: ConvShape, x: Value, stages: Stages) -> Operand:
+    """How the anchor will find its input: as it lies, or as `with_border` lays it out."""
+    laid_out = not x.resident or any(sizes.pad_before) or _regrouped(sizes, x, stages.device)
+    factor = _border_layout(sizes, x, stages.device).factor if laid_out else x.layout.factor
+    per_group = sizes.channels // sizes.groups
+    if factor > 1 and per_group % factor == 0:
+        return Operand.FOLDS
+    row = factor == 1 and sizes.stride[-1] == 1
+    return Operand.PLACES if row else Operand.ELEMENTS
+
+
+def _domain(sizes: ConvShape, blocks: int, operand: Operand, stages: Stages) -> tuple[Dims, Dims]:
     """Places in front of the output, and the extent in all, that the anchor computes.
 
     More than the output where the pooling that follows reads a border, and where the width has no
@@ -56,11 +69,11 @@ def _domain(sizes: ConvShape, blocks: int, stages: Stages) -> tuple[Dims, Dims]:
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
     whole = stages.tail is not None
-    best, _ = conv_tile(stages.device, blocks, size, whole)
+    best, _ = conv_tile(stages.device, blocks, size, whole, operand)
     chosen = stages.choices.pick(
         "tile",
         astuple(best),
-        lambda: [astuple(t) for t in conv_tiles(stages.device, blocks, size, whole)],
+        lambda: [astuple(t) for t in conv_tiles(stages.device, blocks, size, whole, operand)],
     )
     stages.tile = Tile(*chosen)
     columns = stages.tile.columns
@@ -107,19 +120,33 @@ def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
     )
 
 
-def with_border(sizes: ConvShape, x: Value, lanes: int, stages: Stages) -> Value:
+def with_border(sizes: ConvShape, x: Value, stages: Stages) -> Value:
     """The input with its border, in memory, so that the inner loops have no branch."""
     inside = all(p <= n for p, n in zip(sizes.padded_size, sizes.in_size))
-    if inside and not any(sizes.pad_before) and x.resident:
+    there = x.resident and not _regrouped(sizes, x, stages.device)
+    if inside and not any(sizes.pad_before) and there:
         return x
     # the window of the last output may end before the input does: the rest is never read
     shape = (sizes.batch, sizes.channels, *sizes.padded_size)
     whole = padded(x, shape, (0, 0, *sizes.pad_before), 0.0)
+    return stages.hold(whole, "pad", _border_layout(sizes, x, stages.device))
+
+
+def _regrouped(sizes: ConvShape, x: Value, device: DeviceSpec) -> bool:
+    """Whether groups cut through the input's blocks of channels, and lanes multiply: in rows, one
+    load brings several places, in such blocks a single one."""
+    per_group = sizes.channels // sizes.groups
+    return by_lane(device) and per_group > 1 and per_group % x.layout.factor != 0
+
+
+def _border_layout(sizes: ConvShape, x: Value, device: DeviceSpec) -> Layout:
+    """How an input is laid out with its border."""
+    if _regrouped(sizes, x, device):
+        return PLAIN
+    lanes = device.lanes(x.dtype)
     block = channel_block(sizes.channels, lanes)
-    layout = (
-        Layout(1, block) if block > 1 and (x.layout.blocked or sizes.channels >= lanes) else PLAIN
-    )
-    return stages.hold(whole, "pad", layout)
+    blocked = block > 1 and (x.layout.blocked or sizes.channels >= lanes)
+    return Layout(1, block) if blocked else PLAIN
 
 
 def _inner_channels(sizes: ConvShape, source: Value) -> int:

@@ -91,7 +91,7 @@ def depthwise_source(
     in_place = x.resident and layout.blocked and x.layout == layout and stages.tail is None
     if in_place and stages.device.kind == "cpu":
         return partial(bordered, x, sizes.stride, sizes.dilation, sizes.pad_before, 0.0)
-    source = with_border(sizes, x, lanes, stages)
+    source = with_border(sizes, x, stages)
     return lambda body, place, taps: window(
         sizes, source, body, place[0], place[1], place[2:], taps
     )

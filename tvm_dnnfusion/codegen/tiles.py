@@ -6,6 +6,7 @@ fill the vector registers but for a few.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -80,8 +81,10 @@ OFFERED = 24
 
 # Where multiply-adds take a lane (`by_lane`): instructions of one step of a tile (as many folds as
 # there are lanes) beside multiply-adds and loads, read off LLVM's code: two or three addresses, the
-# count, the branch. Rates that differ by less are the same.
+# count, the branch; of one fold, where no vector holds several, fewer. Rates that differ by less
+# than SAME_LANE_RATE are the same.
 STEP_OVERHEAD = 5
+FOLD_OVERHEAD = 3
 SAME_LANE_RATE = 0.004
 
 
@@ -92,6 +95,18 @@ def by_lane(device: DeviceSpec) -> bool:
     broadcast. It is the only unit with 32 registers of 128 bits. Source: Arm's A64 manual.
     """
     return (device.kind, device.vector_bits, device.vector_registers) == ("cpu", 128, 32)
+
+
+class Operand(enum.Enum):
+    """How the left operand of a tile lies in memory, which matters where multiply-adds take lanes.
+
+    FOLDS: a vector holds several folds of a place. PLACES: several places of a fold, which are
+    neighbours in memory. ELEMENTS: neither, each element is loaded by itself.
+    """
+
+    FOLDS = "folds"
+    PLACES = "places"
+    ELEMENTS = "elements"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +122,7 @@ class Tile:
         """Output places that share a load of the weights."""
         return self.rows * self.columns
 
-    def fits(self, device: DeviceSpec) -> bool:
+    def fits(self, device: DeviceSpec, operand: Operand = Operand.FOLDS) -> bool:
         """Whether accumulators and operands stay in registers.
 
         The longer operand is read from memory by the multiply-add itself, the shorter one is held;
@@ -115,26 +130,35 @@ class Tile:
         """
         accumulators, held = self.places * self.vectors, min(self.places, self.vectors) + 1
         if by_lane(device):
-            held = self.places + self.vectors
+            held = self._held(device.lanes(), operand) + self.vectors
         on_stack = accumulators * device.vector_bits // 8 < STACK_BYTES
         return on_stack and accumulators + held <= device.vector_registers
 
-    def rate(self, device: DeviceSpec) -> float:
+    def rate(self, device: DeviceSpec, operand: Operand = Operand.FOLDS) -> float:
         """Expected share of the multipliers' peak."""
         accumulators = self.places * self.vectors
         if by_lane(device):
-            return min(1.0, accumulators / IN_FLIGHT) * self._share(device.lanes())
+            return min(1.0, accumulators / IN_FLIGHT) * self._share(device.lanes(), operand)
         loads = (self.places + 2 * self.vectors) / accumulators
         rate = min(1.0, accumulators / IN_FLIGHT) / (1 + LOAD_COST * loads)
         return rate * (
             (ROWS_RATE if self.rows > 1 else 1.0) * (ONE_VECTOR_RATE if self.vectors == 1 else 1.0)
         )
 
-    def _share(self, lanes: int) -> float:
-        """Multiply-adds among the instructions of a step over `lanes` folds; loads of two vectors
-        are one instruction."""
-        work = lanes * self.places * self.vectors
-        return work / (work + self.places + lanes * -(-self.vectors // 2) + STEP_OVERHEAD)
+    def _share(self, lanes: int, operand: Operand) -> float:
+        """Multiply-adds among the instructions of a step, over `lanes` folds or over one; loads of
+        two vectors, or of two elements, are one instruction."""
+        weights = -(-self.vectors // 2)
+        if operand is Operand.FOLDS:
+            work = lanes * self.places * self.vectors
+            return work / (work + self.places + lanes * weights + STEP_OVERHEAD)
+        work, row = self.places * self.vectors, self._held(lanes, operand) // self.rows
+        return work / (work + self.rows * -(-row // 2) + weights + FOLD_OVERHEAD)
+
+    def _held(self, lanes: int, operand: Operand) -> int:
+        """Registers that a step takes for the left operand."""
+        vectors = operand is Operand.PLACES and self.columns % lanes == 0
+        return self.places // lanes if vectors else self.places
 
 
 def product_tile(
@@ -186,8 +210,9 @@ def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
 
 
 def conv_tile(
-    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False
-) -> tuple[Tile, int]:
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False,
+    operand: Operand = Operand.FOLDS,
+) -> tuple[Tile, int]:  # fmt: skip
     """The best tile for an output of extents `place`, and the width that is computed.
 
     Rows divide the height; the width may be computed larger, at most by a half, where the rate of a
@@ -196,23 +221,27 @@ def conv_tile(
     Parameters
     ----------
     whole_rows : tiles of one row only.
+    operand : how the input lies in memory.
     """
-    _, tile, wide = max(_conv_tiles(device, blocks, place, whole_rows), key=lambda found: found[0])
+    found = _conv_tiles(device, blocks, place, whole_rows, operand)
+    _, tile, wide = max(found, key=lambda found: found[0])
     return tile, wide
 
 
 def conv_tiles(
-    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False
-) -> tuple[Tile, ...]:
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool = False,
+    operand: Operand = Operand.FOLDS,
+) -> tuple[Tile, ...]:  # fmt: skip
     """The `OFFERED` best tiles of a convolution, the best first. Parameters as of `conv_tile`."""
     found = sorted(
-        _conv_tiles(device, blocks, place, whole_rows), key=lambda f: (-f[0][0], -f[0][1])
+        _conv_tiles(device, blocks, place, whole_rows, operand),
+        key=lambda f: (-f[0][0], -f[0][1]),
     )
     return tuple(tile for _, tile, _ in found[:OFFERED])
 
 
 def _conv_tiles(
-    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool
+    device: DeviceSpec, blocks: int, place: tuple[int, ...], whole_rows: bool, operand: Operand
 ) -> Iterator[tuple[tuple[float, float], Tile, int]]:
     """Every tile that fits: its score, itself, and the width that is computed."""
     if device.kind == "gpu":
@@ -226,10 +255,12 @@ def _conv_tiles(
         for rows in (r for r in range(1, height + 1) if height % r == 0):
             for columns in range(1, width + 1):
                 tile = Tile(rows, columns, vectors)
-                if not tile.fits(device):
+                if not tile.fits(device, operand):
+                    if operand is Operand.PLACES:  # whole vectors of columns may fit again
+                        continue
                     break
                 wide = -(-width // columns) * columns
-                gain = round(tile.rate(device) * width / wide / same)
+                gain = round(tile.rate(device, operand) * width / wide / same)
                 if 2 * wide <= 3 * width:
                     yield (gain, -abs(tile.places - 8) - abs(vectors - 2)), tile, wide
 

@@ -31,11 +31,12 @@ _FENCE = "llvm.arithmetic.fence"
 
 
 def split_fold(k: Kernel, fold: Any) -> tuple[Any, Any | None]:
-    """A fold as (outside, lanes inside), the latter None where lanes do not divide it."""
+    """A fold as (outside, lanes inside), or half as many; the latter None where neither divides."""
     lanes = k.lanes()
-    if not by_lane(k.device) or k.extent(fold) % lanes:
+    steps = next((n for n in (lanes, lanes // 2) if k.extent(fold) % n == 0), 1)
+    if not by_lane(k.device) or steps == 1:
         return fold, None
-    outer, inner = k.sch.split(fold, [None, lanes])
+    outer, inner = k.sch.split(fold, [None, steps])
     return outer, inner
 
 
