@@ -68,7 +68,7 @@ def _model(name: str, options: argparse.Namespace) -> Report:
         except (LostError, UnreachableError) as error:
             now = time.monotonic()
             lost_since = lost_since or now
-            if loss == LOSSES or now - lost_since > options.wait:
+            if loss == LOSSES or now - lost_since >= options.wait:
                 raise
             print(f"{name}: {error}; waiting for the device", file=sys.stderr)
             time.sleep(min(options.poll, options.wait))
