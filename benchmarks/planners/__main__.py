@@ -22,6 +22,7 @@ SECTIONS = {
     "arrays": sweeps.arrays,
     "processors": sweeps.processors,
     "savings": sweeps.savings,
+    "energies": sweeps.energies,
     "online": sweeps.online,
     "full": tables.full,
     "times": tables.times,

@@ -19,78 +19,20 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.planners.get_papers import PAPER
 from benchmarks.planners.networks import build
+from benchmarks.planners.tables import limited
 from tvm_dnnfusion.cost.memory import Accounting, MemoryModel, Setting, memory_model, network_of
 from tvm_dnnfusion.ecg.graph import Graph, map_refs
 from tvm_dnnfusion.planners.get.explainers import make_explainer
 from tvm_dnnfusion.planners.get.planner import GetSearch, space_of
 from tvm_dnnfusion.planners.get.split import Explainer
+from tvm_dnnfusion.planners.memory import get_partitioner, partition
+from tvm_dnnfusion.planners.memory.search import Partition
 
 MIB = 1 << 20
 EXPLAINERS = ("random", "gnne", "pg", "rg", "informed")
 """The baseline, the paper's three, and ours that needs no network."""
-
-PAPER: dict[tuple[str, str, str, int], dict[str, float]] = {
-    ("efficientnet-b3", "lbdf", "nsga2", 256): {
-        "random": 77.334, "gnne": 61.265, "pg": 61.792, "rg": 61.535},
-    ("efficientnet-b3", "lbdf", "local", 256): {
-        "random": 90.500, "gnne": 78.007, "pg": 73.569, "rg": 78.433},
-    ("efficientnet-b3", "lbdf", "random", 256): {
-        "random": 172.802, "gnne": 169.928, "pg": 164.086, "rg": 162.774},
-    ("resnet152", "lbdf", "nsga2", 256): {
-        "random": 77.205, "gnne": 68.581, "pg": 67.013, "rg": 66.621},
-    ("resnet152", "lbdf", "local", 256): {
-        "random": 80.733, "gnne": 74.461, "pg": 76.421, "rg": 75.245},
-    ("resnet152", "lbdf", "random", 256): {
-        "random": 113.661, "gnne": 96.021, "pg": 96.413, "rg": 94.453},
-    ("deeplab-v3", "lbdf", "nsga2", 256): {
-        "random": 114.351, "gnne": 113.602, "pg": 113.840, "rg": 113.602},
-    ("deeplab-v3", "lbdf", "local", 256): {
-        "random": 116.644, "gnne": 114.440, "pg": 114.180, "rg": 113.942},
-    ("deeplab-v3", "lbdf", "random", 256): {
-        "random": 148.153, "gnne": 143.925, "pg": 142.548, "rg": 147.022},
-    ("mobilenet-v2", "brr", "local", 128): {
-        "random": 15.101, "gnne": 13.401, "pg": 14.609, "rg": 13.790},
-    ("vgg16", "brr", "local", 128): {
-        "random": 27.606, "gnne": 27.415, "pg": 26.975, "rg": 27.174},
-    ("resnet50", "brr", "local", 128): {
-        "random": 83.685, "gnne": 83.344, "pg": 83.493, "rg": 83.317},
-    ("resnet18", "brr", "local", 128): {
-        "random": 27.127, "gnne": 27.127, "pg": 26.975, "rg": 27.127},
-    ("squeezenet", "brr", "local", 128): {
-        "random": 8.202, "gnne": 6.232, "pg": 6.790, "rg": 7.714},
-    ("mobilenet-v2", "lbdf", "local", 128): {
-        "random": 9.803, "gnne": 8.823, "pg": 9.068, "rg": 8.823},
-    ("vgg16", "lbdf", "local", 128): {
-        "random": 5.973, "gnne": 5.973, "pg": 5.973, "rg": 5.973},
-    ("resnet50", "lbdf", "local", 128): {
-        "random": 25.764, "gnne": 24.588, "pg": 24.588, "rg": 24.196},
-    ("resnet18", "lbdf", "local", 128): {
-        "random": 5.974, "gnne": 5.974, "pg": 5.974, "rg": 5.974},
-    ("squeezenet", "lbdf", "local", 128): {
-        "random": 3.839, "gnne": 3.585, "pg": 3.585, "rg": 3.585},
-    ("mobilenet-v2", "brr", "random", 128): {
-        "random": 16.195, "gnne": 12.593, "pg": 13.307, "rg": 12.838},
-    ("vgg16", "brr", "random", 128): {
-        "random": 29.274, "gnne": 28.593, "pg": 28.124, "rg": 28.847},
-    ("resnet50", "brr", "random", 128): {
-        "random": 91.866, "gnne": 91.669, "pg": 91.763, "rg": 92.376},
-    ("resnet18", "brr", "random", 128): {
-        "random": 28.525, "gnne": 27.919, "pg": 27.599, "rg": 28.081},
-    ("squeezenet", "brr", "random", 128): {
-        "random": 10.249, "gnne": 8.258, "pg": 7.817, "rg": 7.601},
-    ("mobilenet-v2", "lbdf", "random", 128): {
-        "random": 13.209, "gnne": 11.432, "pg": 13.049, "rg": 12.890},
-    ("vgg16", "lbdf", "random", 128): {
-        "random": 6.856, "gnne": 6.268, "pg": 6.562, "rg": 6.464},
-    ("resnet50", "lbdf", "random", 128): {
-        "random": 39.092, "gnne": 35.564, "pg": 32.820, "rg": 32.036},
-    ("resnet18", "lbdf", "random", 128): {
-        "random": 6.856, "gnne": 6.464, "pg": 6.562, "rg": 6.464},
-    ("squeezenet", "lbdf", "random", 128): {
-        "random": 10.080, "gnne": 7.948, "pg": 7.751, "rg": 7.333},
-}  # fmt: skip
-"""(network, memory model, search, KiB) -> printed DRAM in MB by explainer (tables II, III, IV)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +49,10 @@ class Case:
 
 
 def cases(table: int, seeds: int, explainers: Iterable[str]) -> list[Case]:
-    """The cells of a table, the seeds of one cell apart: rows fill evenly."""
+    """The cells of a table, the seeds of one cell apart: rows fill evenly.
+
+    Tables II to IV have the planner `memory` beside the searches, for what they might have found.
+    """
     found: list[tuple[str, str, str, int, int]] = []
     if table == 2:
         found = [
@@ -125,7 +70,8 @@ def cases(table: int, seeds: int, explainers: Iterable[str]) -> list[Case]:
         rows = (("squeezenet", "brr", "local"), ("mobilenet-v2", "lbdf", "local"),
                 ("vgg16", "lbdf", "random"))  # fmt: skip
         found = [(*row, 128, 4000) for row in rows]
-    return [
+    ours = dict.fromkeys((n, m, "memory", kib) for n, m, _, kib, _ in found if table < 5)
+    return [Case(*key, plans=0, explainer="", seed=0) for key in ours] + [
         Case(network, scheme, search, kib, plans, explainer, seed)
         for seed in range(seeds)
         for network, scheme, search, kib, plans in found
@@ -190,26 +136,43 @@ def measured(case: Case, fresh: bool = False) -> dict[str, Any]:
     of the search alone.
     """
     at = case.network, case.scheme, case.kib
+    if case.search == "memory":
+        return _ours(case, model_of(*at))
     model = model_of(*at) if fresh else _shared(*at)
     given = None if fresh else _explainer(model, case.explainer)
     search = GetSearch(case.explainer, case.search, case.plans, case.seed, given=given)
     watched, began = Watched(), time.process_time()
-    groups = [g for g in search.search(model, watched) if not g & model.unfusable()]
-    costs = [model.evaluate(g) for g in groups]
-    apart = watched.steps[-1][1] - sum(c.dram_bytes for c in costs)  # what cannot be fused
+    found = _figures(case, model, search.search(model, watched))
+    apart = watched.steps[-1][1] - found["dram_mib"] * MIB  # what cannot be fused
     return {
         **asdict(case),
         "fresh": fresh,
         "steps": [(n, round((cost - apart) / MIB, 3)) for n, cost in watched.steps],
-        "dram_mib": sum(c.dram_bytes for c in costs) / MIB,
-        "mbu_kib": max(c.buffer_bytes for c in costs if c.buffer_bytes < case.kib * 1024) / 1024,
-        "groups": len(groups),
+        **found,
         "cpu_seconds": time.process_time() - began,
         **(asdict(search.figures) if search.figures else {}),
         "paper_mb": PAPER.get(
             (case.network, case.scheme, case.search.removesuffix("-plain"), case.kib), {}
         ).get(case.explainer),
     }
+
+
+def _figures(case: Case, model: MemoryModel, plan: Partition) -> dict[str, Any]:
+    """Traffic, largest buffer and number of the groups that may be fused."""
+    groups = [g for g in plan if not g & model.unfusable()]
+    costs = [model.evaluate(g) for g in groups]
+    fits = [c.buffer_bytes for c in costs if c.buffer_bytes < case.kib * 1024]
+    return {"dram_mib": sum(c.dram_bytes for c in costs) / MIB, "mbu_kib": max(fits) / 1024,
+            "groups": len(groups)}  # fmt: skip
+
+
+def _ours(case: Case, model: MemoryModel) -> dict[str, Any]:
+    """The row of the planner `memory`."""
+    began = time.process_time()
+    plan = partition(get_partitioner("memory"), model, limited())
+    found = _figures(case, model, plan.groups)
+    return {**asdict(case), "fresh": False, "steps": [(0, round(found["dram_mib"], 3))], **found,
+            "cpu_seconds": time.process_time() - began, "seconds": plan.seconds}  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.planners.get_plans import EXPLAINERS, PAPER
+from benchmarks.planners.get_papers import BUFFERS, PAPER, RECTIFIED
+from benchmarks.planners.get_plans import EXPLAINERS
 
 Row = dict[str, Any]
 SHAPE = ("network", "scheme", "search", "kib")
@@ -23,6 +24,7 @@ WHY = """
 - Absolute figures differ: the paper prints neither its formulas nor whether weights count in LBDF
   (they do here), nor which operators its ONNX files have. Its VGG-16 column equals that of
   ResNet-18; VGG-16's weights alone are 28 MiB.
+- `memory`: this library's planner on the same operators, in the same accounting.
 - `nsga2`: the population holds plans as they were split; random splits that happen to be good are
   then inherited, and the baseline ends near the best plan known, so that an explanation has little
   left to gain. `nsga2-plain`: the population holds plans as proposed and every plan is split anew,
@@ -63,8 +65,13 @@ def spread(values: Sequence[float]) -> str:
 
 def values(rows: Sequence[Row], shape: tuple[Any, ...], explainer: str, plans: int) -> list[float]:
     """One figure for each seed of a cell."""
+    return [at(r, plans) for r in cell(rows, shape, explainer, plans)]
+
+
+def cell(rows: Sequence[Row], shape: tuple[Any, ...], explainer: str, plans: int) -> list[Row]:
+    """The rows of a cell, one for each seed."""
     return [
-        at(r, plans)
+        r
         for r in rows
         if tuple(r[k] for k in SHAPE) == shape and r["explainer"] == explainer
         and r["plans"] >= plans and not r["fresh"]
@@ -79,10 +86,13 @@ def compared(rows: Sequence[Row], number: int) -> str:
     else:
         plain = [(n, m, "nsga2-plain", k) for n, m, s, k in shapes if s == "nsga2"]
         shapes = [s for shape in shapes for s in (shape, *_plain_of(shape, plain))]
-    lines = [f"## {TITLES[number]}", "", "| network | model | search | explainer | paper | ours |"
-             " saves % |", "|---|---|---|---|---|---|---|"]  # fmt: skip
-    for shape in shapes:
+    head = ("network", "model", "search", "explainer", "paper", "ours", "saves %",
+            *(("KB, paper", "KB, ours") if number == 2 else ()))  # fmt: skip
+    lines = [f"## {TITLES[number]}", "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for shape, after in zip(shapes, [*shapes[1:], ("", "")]):
         lines += _lines(rows, shape, 5000 if number == 2 else 2000)
+        if shape[:2] != after[:2]:
+            lines.append(_ours(rows, shape, 2 if number == 2 else 0))
     return "\n".join([*lines, ""])
 
 
@@ -103,20 +113,26 @@ def _lines(rows: Sequence[Row], shape: tuple[Any, ...], plans: int) -> list[str]
             if explainer in printed:
                 saves += f" ({100 * (1 - printed[explainer] / printed['random']):.1f})"
         theirs = f"{printed[explainer]:.2f}" if explainer in printed else ""
-        out.append(f"| {network} | {scheme} | {search} | {explainer} | {theirs} | {spread(ours)}"
-                   f" | {saves} |")  # fmt: skip
+        cells = [network, scheme, search, explainer, theirs, spread(ours), saves]
+        if plans == 5000:
+            cells += _largest(rows, shape, explainer)
+        out.append(f"| {' | '.join(cells)} |")
     return out
 
 
-RECTIFIED = {
-    ("local", "gnne"): (83.1, 168),
-    ("local", "pg"): (59.1, 72),
-    ("local", "rg"): (94.0, 99),
-    ("random", "gnne"): (72.1, 106),
-    ("random", "pg"): (50.7, 32),
-    ("random", "rg"): (91.4, 42),
-}
-"""Table V: rectify rate in percent, seconds."""
+def _ours(rows: Sequence[Row], shape: tuple[Any, ...], more: int) -> str:
+    """The row of the planner `memory` on the same operators; `more`: empty cells at its end."""
+    found = cell(rows, (shape[0], shape[1], "memory", shape[3]), "", 0)
+    shown = f"{found[0]['dram_mib']:.2f}" if found else "not run"
+    return f"| {' | '.join([shape[0], shape[1], '`memory`', '', '', shown, *[''] * (1 + more)])} |"
+
+
+def _largest(rows: Sequence[Row], shape: tuple[Any, ...], explainer: str) -> list[str]:
+    """The largest buffer of a group, printed and ours (the first seed's)."""
+    network, _, search, _ = shape
+    printed = BUFFERS.get((network, search.removesuffix("-plain")), {}).get(explainer)
+    mine = [r for r in cell(rows, shape, explainer, 5000) if r["seed"] == 0]
+    return [f"{printed:.1f}" if printed else "", f"{mine[0]['mbu_kib']:.1f}" if mine else ""]
 
 
 def rectified(rows: Sequence[Row]) -> str:

@@ -15,10 +15,11 @@ PLANNERS = ("memory", "optimus-online", "efficient-s", "dnnvm", "optimus", "get"
 
 def measured(path: Path) -> list[dict[str, object]]:
     """One row for each planner on an ONNX file."""
+    from benchmarks.planners.tables import limited
     from tvm_dnnfusion.cli.build import load_model
     from tvm_dnnfusion.cost.memory import Setting, memory_model, network_of
     from tvm_dnnfusion.frontend.relax import from_relax
-    from tvm_dnnfusion.planners.memory import Budget, get_partitioner, partition
+    from tvm_dnnfusion.planners.memory import get_partitioner, partition
     from tvm_dnnfusion.rewrite import RewriteOptions, rewrite
 
     graph = rewrite(from_relax(load_model(str(path), None)).graph, RewriteOptions()).graph
@@ -28,7 +29,7 @@ def measured(path: Path) -> list[dict[str, object]]:
         options = {"explainer": "informed", "search": "local"} if planner == "get" else {}
         model = memory_model("brr", network, Setting(128 * 1024))
         began = time.process_time()
-        result = partition(get_partitioner(planner, **options), model, Budget(60.0))
+        result = partition(get_partitioner(planner, **options), model, limited(60.0))
         rows.append({"network": path.stem, "layers": network.n, "planner": planner,
                      "cpu_seconds": time.process_time() - began, "complete": result.complete,
                      "dram_mib": result.dram_bytes / 2**20})  # fmt: skip

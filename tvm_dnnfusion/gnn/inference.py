@@ -160,12 +160,12 @@ class QuickGNNE:
         own, sent = x @ first.own + first.bias, x @ first.across
         odds = odds.copy()
         mean, square = np.zeros_like(odds), np.zeros_like(odds)
-        used: NDArray[np.bool_] | None = None
+        used = np.ones(len(odds), dtype=np.bool_)
         for step in range(1, GNNE_STEPS + 1):
             kept = _sigmoid(odds)
             links[b, a] = kept
             slope = gnn.mask_gradient(own, sent, graph, links)
-            if used is None:
+            if step == 1:
                 used = slope != 0
             elif used.any():  # torch-geometric prices edges from the second step on
                 slope += (GNNE_SIZE - odds / used.sum()) * used  # d entropy / d kept = -odds

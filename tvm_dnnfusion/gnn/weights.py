@@ -66,7 +66,6 @@ def load(path: Path, features: int) -> Trained:
     pg, rg = PG(gnn.eval()), RG(gnn)
     _fill(pg.algorithm.mlp, "pg", arrays, path)
     _fill(rg, "rg", arrays, path)
-    pg.trained()
     return Trained(gnn, pg, rg, facts)
 
 

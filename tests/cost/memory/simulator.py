@@ -6,7 +6,10 @@ and dropped is counted. Groups whose readers all go row by row; whole maps are n
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from tvm_dnnfusion.cost.memory import Network, Use, bits
 
@@ -41,30 +44,74 @@ def members_of(
     return (*net.external_inputs(group), *bits(group)), readers
 
 
-def walk_rows(net: Network, group: int, rates: dict[int, int], height: int) -> Trace:
-    """Steps in which every map grows by `height` times its rate, and by what its readers need."""
+def walk_rows(net: Network, group: int, rates: dict[int, int], height: int, axis: int = 0) -> Trace:
+    """Steps in which every map grows by `height` times its rate, and by what its readers need.
+
+    Along rows, or along columns with axis 1.
+    """
     maps, readers = members_of(net, group)
-    rows = {m: net.map_of(m).rows for m in maps}
+    rows = {m: extent(net, m, axis) for m in maps}
     trace = Trace({m: [0] for m in maps}, {m: [0] for m in maps})
     t = 0
     while any(trace.made[m][-1] < rows[m] for m in bits(group) if m not in readers):
         t += 1
         for m in reversed(maps):
-            needs = [(trace.made[v][t] - 1) * u.stride[0] - u.padding[0] + u.kernel[0]
+            needs = [(trace.made[v][t] - 1) * u.stride[axis] - u.padding[axis] + u.kernel[axis]
                      for v, u in readers.get(m, ())]  # fmt: skip
             want = max([rates[m] * height * t, *needs])
             trace.made[m].append(min(rows[m], max(want, trace.made[m][-1])))
         for m in maps:
-            left = [max(0, trace.made[v][t] * u.stride[0] - u.padding[0])
+            left = [max(0, trace.made[v][t] * u.stride[axis] - u.padding[axis])
                     for v, u in readers.get(m, ())
-                    if trace.made[v][t] < rows_of(net, v)]  # fmt: skip
+                    if trace.made[v][t] < rows[v]]  # fmt: skip
             trace.oldest[m].append(min([*left, trace.made[m][t]]))
     return trace
 
 
-def rows_of(net: Network, index: int) -> int:
-    """Rows of a map."""
-    return net.map_of(index).rows
+def extent(net: Network, index: int, axis: int) -> int:
+    """Rows of a map, or its columns."""
+    return net.map_of(index).cols if axis else net.map_of(index).rows
+
+
+def walk_tiles(
+    net: Network, group: int, down: dict[int, int], across: dict[int, int]
+) -> dict[int, int]:
+    """The most pixels that each map holds when tiles run along a band of rows, band after band.
+
+    `down` and `across` are the rows and columns that a map advances by. In a step a map holds what
+    exists after it, less what no reader's pixel that was missing before it needs.
+    """
+    maps, readers = members_of(net, group)
+    bands, steps = walk_rows(net, group, down, 1), walk_rows(net, group, across, 1, axis=1)
+    most = dict.fromkeys(maps, 0)
+    for t in range(1, len(bands.made[maps[0]])):
+        for s in range(1, len(steps.made[maps[0]])):
+            for m in maps:
+                there = _made(net, m, bands, steps, t, s)
+                most[m] = max(most[m], int((there & _wanted(net, readers.get(m, ()), m, bands,
+                                                            steps, t, s)).sum()))  # fmt: skip
+    return most
+
+
+def _made(net: Network, m: int, bands: Trace, steps: Trace, t: int, s: int) -> np.ndarray:
+    """Pixels of a map that exist after step s of band t, [rows, columns]."""
+    found = np.zeros((net.map_of(m).rows, net.map_of(m).cols), dtype=bool)
+    found[: bands.made[m][t - 1]] = True
+    found[: bands.made[m][t], : steps.made[m][s]] = True
+    return found
+
+
+def _wanted(net: Network, readers: Sequence[tuple[int, Use]], m: int, bands: Trace, steps: Trace,
+            t: int, s: int) -> np.ndarray:  # fmt: skip
+    """Pixels that somebody reads in step s of band t or later."""
+    found = np.zeros((net.map_of(m).rows, net.map_of(m).cols), dtype=bool)
+    for v, u in readers:
+        missing = np.argwhere(~_made(net, v, bands, steps, t, s - 1))
+        for tap in np.ndindex(u.kernel):
+            rows, cols = (missing * u.stride - np.array(u.padding) + tap).T
+            inside = (rows >= 0) & (rows < found.shape[0]) & (cols >= 0) & (cols < found.shape[1])
+            found[rows[inside], cols[inside]] = True
+    return found
 
 
 def sliced_words(trace: Trace, index: int, channels: int, part: int, cols: int) -> int:

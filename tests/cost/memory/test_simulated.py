@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cost.memory.nets import random_network
-from tests.cost.memory.simulator import sliced_words, walk_pixels, walk_rows
-from tvm_dnnfusion.cost.memory import LbdfModel, Network, Role, Setting, bits
+from tests.cost.memory.simulator import sliced_words, walk_pixels, walk_rows, walk_tiles
+from tvm_dnnfusion.cost.memory import LbdfModel, Network, Role, Setting, TileModel, bits
 from tvm_dnnfusion.cost.memory.brr import BrrModel, Schedule
 
 SEEDS = range(24)
@@ -131,3 +132,22 @@ def test_pixels_that_wait(seed: int) -> None:
         most = walk_pixels(net, group, lasts[0])
         held = {h.map: h.elements // net.map_of(h.map).channels for h in model.held(group)}
         assert {m: n for m, n in most.items() if n > held[m]} == {}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_tiles_that_wait(seed: int) -> None:
+    """Cocco's tiles with the rows beside them: no map holds more; together they hold most of it."""
+    net = random_network(seed, layers=5)
+    model = TileModel(net, Setting(1 << 24))
+    walked = said = 0
+    for group in itertools.islice(groups(net, seed), 10):
+        frame = model._alone.paces.frame(group)
+        columns = None if frame is None else model._alone.paces.columns(frame, True)
+        if frame is None or columns is None:
+            continue
+        most = walk_tiles(net, group, dict(zip(frame.maps, frame.delta)),
+                          dict(zip(frame.maps, columns[0])))  # fmt: skip
+        held = {h.map: h.elements // net.map_of(h.map).channels for h in model.held(group)}
+        assert {m: n for m, n in most.items() if n > held[m]} == {}, group
+        walked, said = walked + sum(most.values()), said + sum(held.values())
+    assert walked > 0.5 * said

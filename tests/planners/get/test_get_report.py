@@ -39,8 +39,8 @@ def test_cells_have_mean_spread_and_what_is_saved(tmp_path: Path) -> None:
 
 
 def test_cases_cover_the_tables() -> None:
-    assert len(cases(2, 5, ("rg",))) == 5 * 12
-    assert len(cases(3, 1, ("rg",))) == len(cases(4, 1, ("rg",))) == 10
+    assert len(cases(2, 5, ("rg",))) == 3 + 5 * 12
+    assert len(cases(3, 1, ("rg",))) == len(cases(4, 1, ("rg",))) == 10 + 10
     assert {c.plans for c in cases(6, 1, ("rg",))} == {4000}
 
 
@@ -52,3 +52,10 @@ def test_a_case_is_measured(explainer: str) -> None:
     assert found["steps"][-1][1] == pytest.approx(found["dram_mib"], abs=1e-3)
     costs = [cost for _, cost in found["steps"]]
     assert costs == sorted(costs, reverse=True)
+
+
+def test_the_planner_memory_stands_beside_the_searches() -> None:
+    ours = measured(Case("squeezenet", "lbdf", "memory", 128, 0, "", 0))
+    theirs = measured(Case("squeezenet", "lbdf", "local", 128, 15, "informed", 0))
+    assert ours["dram_mib"] <= theirs["dram_mib"]
+    assert f"squeezenet | lbdf | `memory` |  |  | {ours['dram_mib']:.2f} |" in compared([ours], 3)

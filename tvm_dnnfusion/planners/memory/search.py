@@ -35,12 +35,14 @@ class Budget:
     ----------
     seconds, proposals : limits, None for none. A search counts its proposals with `propose`.
     report : told of progress.
+    clock : what `seconds` are of; `time.process_time` makes them the processor's.
     """
 
     def __init__(self, seconds: float | None = None, proposals: int | None = None,
-                 report: Report | None = None) -> None:  # fmt: skip
+                 report: Report | None = None, clock: Callable[[], float] = time.monotonic,
+                 ) -> None:  # fmt: skip
         self.seconds, self.proposals, self._report = seconds, proposals, report
-        self.began = time.monotonic()
+        self._clock, self.began = clock, clock()
         self.proposed = 0
         self.best: Partition | None = None
         self.best_cost = math.inf
@@ -52,7 +54,7 @@ class Budget:
 
     def spent(self) -> bool:
         """Whether the search has to stop."""
-        late = self.seconds is not None and time.monotonic() - self.began >= self.seconds
+        late = self.seconds is not None and self._clock() - self.began >= self.seconds
         done = self.proposals is not None and self.proposed >= self.proposals
         self.stopped = self.stopped or late or done
         return self.stopped
