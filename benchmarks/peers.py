@@ -91,7 +91,7 @@ def prepare_zero(model: onnx.ModelProto, feed: Arrays, count: int) -> Session:
     module = from_onnx(model)
     with target:
         module = relax.get_pipeline("zero")(module)
-    return _virtual_machine(tvm.compile(module, target=target), list(feed.values()), count)
+    return virtual_machine(tvm.compile(module, target=target), list(feed.values()), count)
 
 
 def prepare_library(model: onnx.ModelProto, feed: Arrays, count: int, **choices: Any) -> Session:
@@ -99,11 +99,11 @@ def prepare_library(model: onnx.ModelProto, feed: Arrays, count: int, **choices:
     compiled = tvm_dnnfusion.compile(model, threads=count, **choices)
     module = Module(compiled.executable, signature_of(compiled.original), threads=count)
     made = Library(module, kernel_flops(compiled))
-    session = _virtual_machine(compiled.executable, list(feed.values()), count)
+    session = virtual_machine(compiled.executable, list(feed.values()), count)
     return replace(session, flops=sum(made.kernel_flops.values()), library=made)
 
 
-def _virtual_machine(
+def virtual_machine(
     executable: tvm.runtime.Executable, feed: list[np.ndarray], count: int
 ) -> Session:
     """A session on TVM's virtual machine; inputs are copied once, outputs only when asked for."""

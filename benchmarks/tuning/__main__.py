@@ -1,14 +1,15 @@
 """What tuning brings: a model untuned, tuned, and under TVM's `static_shape_tuning`.
 
     python -m benchmarks.tuning --models zoo/mobilenet_v2 --trials 500 --output build/tuning
-    python -m benchmarks.tuning --models all --trials 500 --output build/tuning --time-only
+    python -m benchmarks.tuning --models all --trials 500 --seconds 600
+    python -m benchmarks.tuning --models all --time-only
 
 Three steps per model, each in a process of its own and each resumed where it was interrupted:
 `ours` tunes the blocks (records in OUTPUT/MODEL/tuning.sqlite), `tvm` runs MetaSchedule on TVM's
 fused functions (its JSON database in OUTPUT/MODEL/metaschedule), `time` builds all three and times
 them in interleaved rounds, outputs compared with the untuned one's first. The table is written to
-OUTPUT/tuning.md and .json after each model. `--time-only` takes the records as they are;
-`--seconds` ends a tuning step after so long, to be continued by the next call.
+OUTPUT.md and OUTPUT.json after each model. `--time-only` takes the records as they are; `--seconds`
+ends a tuning step after so long, to be continued by the next call.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 MODELS = ("zoo/resnet50", "zoo/mobilenet_v2", "zoo/bert_base", "zoo/unet")
 """The models of the table."""
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for model in models:
         for step in ("time",) if options.time_only else STEPS:
             failed += _child(model, step, options) not in (0, INTERRUPTED)
-        _write(models, options.output)
+        _write(options.output)
     return 1 if failed else 0
 
 
@@ -64,25 +66,36 @@ def folder_of(model: str, output: Path) -> Path:
     return output / model.replace("/", "-")
 
 
-def _write(models: Sequence[str], output: Path) -> None:
-    """The table of the models that have figures."""
-    files = {m: folder_of(m, output) / "time.json" for m in models}
-    found = {m: json.loads(f.read_text()) for m, f in files.items() if f.exists()}
-    (output / "tuning.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
-    (output / "tuning.md").write_text(table(found), encoding="utf-8")
-    print(table(found))
+def _write(output: Path) -> None:
+    """The table of all models that have figures."""
+    files = {m: folder_of(m, output) / "time.json" for m in _known(output)}
+    found = {m: json.loads(f.read_text()) for m, f in files.items()}
+    if not found:
+        return
+    from benchmarks.tables import write
+
+    text = table(found)
+    data = json.dumps(found, indent=2) + "\n"
+    write({output.with_suffix(".json"): data, output.with_suffix(".md"): text})
+    print(text, flush=True)
 
 
-def table(found: dict[str, dict[str, object]]) -> str:
+def _known(output: Path) -> list[str]:
+    """Models with figures, those of the issue's table first, in its order."""
+    names = [f.parent.name.replace("-", "/", 1) for f in sorted(output.glob("*/time.json"))]
+    return sorted(names, key=lambda m: (m not in MODELS, MODELS.index(m) if m in MODELS else 0))
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     """The figures as Markdown, milliseconds; "-" for what was not run."""
     lines = [
-        "| model | untuned ms | tuned ms | gain | trials | TVM tuned ms | trials | untuned / TVM |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | untuned ms | tuned ms | gain | trials | TVM tuned ms | trials | TVM / untuned |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for model, row in found.items():
-        own, tuned, theirs = (_number(row.get(n)) for n in ("untuned", "tuned", "tvm"))
+        own, tuned, theirs = (_median(row, n) for n in ("untuned", "tuned", "tvm"))
         gain = f"{own / tuned:.3f}" if own and tuned else "-"
-        ahead = f"{theirs / own:.2f}x" if own and theirs else "-"
+        ahead = f"{theirs / own:.2f}" if own and theirs else "-"
         lines.append(
             f"| {model} | {_ms(own)} | {_ms(tuned)} | {gain} | {row.get('trials', 0)} | "
             f"{_ms(theirs)} | {row.get('tvm_trials', 0)} | {ahead} |"
@@ -90,8 +103,8 @@ def table(found: dict[str, dict[str, object]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, (int, float)) else None
+def _median(row: Mapping[str, Any], name: str) -> float | None:
+    return float(row[name]["median_ms"]) if name in row else None
 
 
 def _ms(value: float | None) -> str:

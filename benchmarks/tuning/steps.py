@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
-import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import tvm
-from tvm import relax
-from tvm.s_tir import meta_schedule as ms
-
+from benchmarks import machine, rounds
 from benchmarks.models import inputs, load
+from benchmarks.peers import Session, prepare_library, virtual_machine
+from benchmarks.subject import difference
+from benchmarks.tables import write
+from benchmarks.tuning import static_tuning
 from benchmarks.tuning.__main__ import folder_of
-from tvm_dnnfusion.api import compile as compile_model
 from tvm_dnnfusion.devices.registry import host, target_dict
-from tvm_dnnfusion.devices.threads import configure
 from tvm_dnnfusion.frontend import load as to_relax
-from tvm_dnnfusion.pipeline import Options, fuse
+from tvm_dnnfusion.pipeline import Options, cost_for, fuse
 from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.tuning.factory import make_runner, proposer
 from tvm_dnnfusion.tuning.tasks import tasks_of
@@ -30,127 +25,70 @@ from tvm_dnnfusion.tuning.tuner import Tuner
 
 TOLERANCE = 1e-3
 """Largest difference of an output from the untuned one's, relative to its largest element."""
+RECORDS, THEIRS, FIGURES = "tuning.sqlite", "metaschedule", "time.json"
+"""What a model's folder holds: our records, TVM's database, the figures."""
 
 
 def ours(model: str, options: argparse.Namespace) -> int:
-    """Tune our blocks up to the budget."""
-    folder = _made(model, options)
-    runner = make_runner("local", target_dict(host()), options.threads, 30.0)
+    """Tune our blocks up to the budget: those that an untuned compile makes."""
+    folder, device = _made(model, options), host()
+    runner = make_runner("local", target_dict(device), options.threads, static_tuning.WAIT_S)
     try:
-        fused = fuse(to_relax(load(model), None), Options(device=host()))
-        with TuningDB(folder / "tuning.sqlite") as db:
+        cost = cost_for(None, device, threads=options.threads)
+        fused = fuse(to_relax(load(model), None), Options(device=device, cost=cost))
+        with TuningDB(folder / RECORDS) as db:
             tuner = Tuner(tasks_of(fused), db, runner, proposer(options.search))
             tuner.run(options.trials)
-            print(f"{model}: {tuner.trials} trials")
+            print(f"{model}: {tuner.trials} trials of {len(tuner.states)} blocks", flush=True)
     finally:
         runner.close()
     return 0
 
 
-def tvm_module(model: str) -> tvm.IRModule:
-    """The model as TVM's `static_shape_tuning` tunes it: its own fused functions."""
-    target = tvm.target.Target(target_dict(host()))
-    with target:
-        return relax.get_pipeline("zero")(to_relax(load(model), None))
-
-
-def _database(folder: Path) -> Any:
-    work = folder / "metaschedule"
-    work.mkdir(parents=True, exist_ok=True)
-    return ms.database.JSONDatabase(
-        path_workload=str(work / "database_workload.json"),
-        path_tuning_record=str(work / "database_tuning_record.json"),
-    )
-
-
-def tvm_step(model: str, options: argparse.Namespace) -> int:
+def theirs(model: str, options: argparse.Namespace) -> int:
     """MetaSchedule on TVM's fused functions, with as many trials as are missing."""
-    folder = _made(model, options)
-    database = _database(folder)
-    left = options.trials - len(database.get_all_tuning_records())
-    if left > 0:
-        ms.relax_integration.tune_relax(
-            tvm_module(model), {}, tvm.target.Target(target_dict(host())),
-            str(folder / "metaschedule"), left, num_trials_per_iter=min(32, left),
-            database=database, cost_model="xgb", num_tuning_cores=options.threads,
-            builder=ms.builder.LocalBuilder(max_workers=options.threads, timeout_sec=60.0),
-            runner=ms.runner.LocalRunner(timeout_sec=30.0),
-        )  # fmt: skip
+    folder = _made(model, options) / THEIRS
+    found = static_tuning.tune(load(model), folder, options.trials, options.threads)
+    print(f"{model}: {found} trials of TVM's", flush=True)
     return 0
 
 
 def time_step(model: str, options: argparse.Namespace) -> int:
-    """Build all that there is and time it in interleaved rounds."""
-    configure(options.threads)
+    """Build all that there is, compare outputs, time it in interleaved rounds."""
     folder = _made(model, options)
-    source, feed = load(model), inputs(model)
-    records = folder / "tuning.sqlite"
-    found: dict[str, object] = {"threads": options.threads, "rounds": options.rounds}
-    runs = {"untuned": _run(compile_model(source, threads=options.threads).executable, feed)}
-    if records.exists():
-        tuned = compile_model(source, threads=options.threads, tuning_records=records)
-        runs["tuned"] = _run(tuned.executable, feed)
-        with TuningDB(records, read_only=True) as db:
-            found["trials"] = sum(p.trials for p in db.progress())
-    if (folder / "metaschedule").exists():
-        database = _database(folder)
-        found["tvm_trials"] = len(database.get_all_tuning_records())
-        if found["tvm_trials"]:
-            runs["tvm"] = _run(_tuned_by_tvm(model, database), feed)
-    _compare(runs)
-    found |= _timed({name: call for name, (call, _) in runs.items()}, options.rounds)
-    (folder / "time.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    source, feed, count = load(model), inputs(model), options.threads
+    facts: dict[str, object] = {"machine": asdict(machine.measure(count)), "search": options.search}
+    sessions = {"untuned": prepare_library(source, feed, count)}
+    if (folder / RECORDS).exists():
+        sessions["tuned"] = prepare_library(source, feed, count, tuning_records=folder / RECORDS)
+        with TuningDB(folder / RECORDS, read_only=True) as db:
+            facts["trials"] = sum(p.trials for p in db.progress())
+    facts["tvm_trials"] = static_tuning.trials(folder / THEIRS)
+    if facts["tvm_trials"]:
+        made = static_tuning.applied(source, folder / THEIRS)
+        sessions["tvm"] = virtual_machine(made, list(feed.values()), count)
+    _compare(sessions)
+    found = rounds.measure(sessions, options.rounds)
+    facts |= {name: asdict(timing) for name, timing in found.items()}
+    write({folder / FIGURES: json.dumps(facts, indent=2) + "\n"})
     return 0
 
 
-def _tuned_by_tvm(model: str, database: Any) -> Any:
-    target = tvm.target.Target(target_dict(host()))
-    with target, database:
-        mod = relax.transform.MetaScheduleApplyDatabase()(tvm_module(model))
-    return tvm.compile(mod, target=target)
-
-
-def _run(executable: Any, feed: dict[str, np.ndarray]) -> tuple[Callable[[], float], Any]:
-    """A function that runs once and gives the milliseconds, and the first output."""
-    machine = relax.VirtualMachine(executable, tvm.cpu())
-    arguments = [tvm.runtime.tensor(a) for a in feed.values()]
-    result = machine["main"](*arguments)
-
-    def call() -> float:
-        began = time.perf_counter()
-        machine["main"](*arguments)
-        return (time.perf_counter() - began) * 1e3
-
-    while not hasattr(result, "numpy"):
-        result = result[0]
-    return call, result.numpy()
-
-
-def _compare(runs: dict[str, tuple[Any, Any]]) -> None:
-    expected = runs["untuned"][1]
-    scale = float(np.abs(expected).max())
-    for name, (_, found) in runs.items():
-        error = float(np.abs(found - expected).max()) / scale
+def _compare(sessions: Mapping[str, Session]) -> None:
+    """Raises SystemExit where one computes something else than the untuned model."""
+    for session in sessions.values():
+        session.run()
+    expected = sessions["untuned"].outputs()
+    for name, session in sessions.items():
+        error = difference(session.outputs(), expected)
         if not error <= TOLERANCE:
             raise SystemExit(f"{name} differs from untuned by {error:.2e} of the largest element")
 
 
-def _timed(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median milliseconds over rounds in which each has a turn."""
-    samples: dict[str, list[float]] = {name: [] for name in runs}
-    names = list(runs)
-    for index in range(rounds):
-        for name in names[index % len(names) :] + names[: index % len(names)]:
-            runs[name]()
-            samples[name].append(statistics.median(runs[name]() for _ in range(3)))
-    return {name: statistics.median(times) for name, times in samples.items()}
-
-
 def _made(model: str, options: argparse.Namespace) -> Path:
     folder = folder_of(model, options.output)
-    with suppress(FileExistsError):
-        folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-STEPS = {"ours": ours, "tvm": tvm_step, "time": time_step}
+STEPS = {"ours": ours, "tvm": theirs, "time": time_step}

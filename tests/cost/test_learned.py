@@ -12,11 +12,12 @@ import pytest
 from tests.profile.graphs import conv_add_relu
 from tvm_dnnfusion.cost.analytic import AnalyticCost
 from tvm_dnnfusion.cost.learned import Forest, ForestError, LearnedCost, learned_cost
-from tvm_dnnfusion.cost.learned.cost import family, file_name, misfit, with_threads
+from tvm_dnnfusion.cost.learned.cost import family, file_name, form_of, misfit, with_threads
 from tvm_dnnfusion.cost.learned.features import NAMES, features
 from tvm_dnnfusion.cost.learned.forest import load, save
 from tvm_dnnfusion.cost.learned.train import spearman
 from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.ecg.graph import Graph, Lit, Op, Ref, Tensor
 
 DEVICE = registry.get("x86-64-v4")
 FACTS = {
@@ -122,13 +123,28 @@ def test_where_no_model_fits_the_analytic_estimate_answers() -> None:
 
 
 def test_views_and_barriers_are_left_to_the_analytic_estimate() -> None:
-    from tvm_dnnfusion.ecg.graph import Graph, Lit, Op, Ref, Tensor
-
     tensors = {"x": Tensor("x", (2, 8), "float32"), "y": Tensor("y", (16,), "float32")}
     view = Op("v", "reshape", (Ref("x"), Lit("shape", (16,))), ("y",))
     graph = Graph(tensors, (view,), ("x",), ("y",)).check()
     found = LearnedCost(stump(), DEVICE).latency_us(graph.ops, graph)
     assert (found.us, found.source) == (0.0, "analytic")
+
+
+def test_equal_groups_are_predicted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tensors = {n: Tensor(n, (2, 8), "float32") for n in "xabc"}
+    ops = [Op(n, "nn.relu", (Ref(m),), (n,)) for m, n in ("xa", "ab", "bc")]
+    graph = Graph(tensors, tuple(ops), ("x",), ("c",)).check()
+    groups = [tuple(ops[:1]), tuple(ops[1:2]), tuple(ops[:2]), tuple(ops[1:])]
+    other = replace(graph, tensors={n: Tensor(n, (4, 8), "float32") for n in "xabc"})
+    asked: list[int] = []
+    predict = Forest.predict
+    monkeypatch.setattr(Forest, "predict", lambda f, x: asked.append(1) or predict(f, x))
+    cost = LearnedCost(stump(), DEVICE)
+    found = [cost.latency_us(g, graph) for g in groups]
+    assert found[0] == found[1] and found[2] == found[3] and len(asked) == 2
+    assert form_of(groups[0], graph) != form_of(groups[0], other)
+    kept = replace(graph, outputs=("a", "c"))
+    assert form_of(groups[2], kept) != form_of(groups[2], graph), "a leaves"
 
 
 def test_fewer_threads_are_a_device_of_fewer_cores() -> None:

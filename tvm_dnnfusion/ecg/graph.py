@@ -26,9 +26,9 @@ class GraphError(ValueError):
     """The graph is not well formed; the message names the op or the tensor."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tensor:
-    """A value that flows along an edge.
+    """A value that flows along an edge. What planners ask of it again and again is kept.
 
     `shape` is in elements, outermost first; None where the rank is unknown. `dtype` is the TVM and
     numpy name ("float32", "int64", "bool"); "" for a value that is not a tensor (a shape, a tuple).
@@ -38,12 +38,12 @@ class Tensor:
     shape: tuple[Dim, ...] | None
     dtype: str
 
-    @property
+    @cached_property
     def is_static(self) -> bool:
         """Whether every dimension is a number."""
         return self.shape is not None and all(isinstance(d, int) for d in self.shape)
 
-    @property
+    @cached_property
     def dims(self) -> tuple[int, ...]:
         """The shape as numbers. Raises GraphError when it is symbolic or unknown."""
         if self.shape is None:
@@ -53,7 +53,7 @@ class Tensor:
             raise GraphError(f"tensor {self.name}: symbolic shape {self.shape}")
         return out
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Number of elements; 1 for a scalar."""
         out = 1
@@ -66,7 +66,7 @@ class Tensor:
         """Bytes per element."""
         return 1 if self.dtype == "bool" else max(1, dtype_bits(self.dtype) // 8)
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Size in bytes."""
         return self.elements * self.itemsize
@@ -120,7 +120,7 @@ def map_refs(arg: Arg, rename: Mapping[str, str]) -> Arg:
     return arg
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Op:
     """One operator.
 
@@ -139,7 +139,7 @@ class Op:
     rules: tuple[str, ...] = ()
     barrier: str | None = None
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """Input tensors in order of the arguments, with repetitions."""
         return refs(self.args)

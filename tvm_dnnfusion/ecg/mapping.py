@@ -20,10 +20,11 @@ class MappingType(enum.Enum):
     ONE_TO_MANY = "One-to-Many"
     MANY_TO_MANY = "Many-to-Many"
 
-    @property
-    def complexity(self) -> int:
-        """0 for One-to-One up to 4 for Many-to-Many."""
-        return list(MappingType).index(self)
+    complexity: int
+    """0 for One-to-One up to 4 for Many-to-Many."""
+
+    def __init__(self, _: str) -> None:
+        self.complexity = len(type(self).__members__)
 
 
 class Property(enum.Flag):

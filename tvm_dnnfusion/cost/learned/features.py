@@ -105,7 +105,7 @@ def _of_sizes(ops: Sequence[Op], graph: Graph, device: DeviceSpec, parts: Parts)
     inside = {op.name for op in ops}
     made = dict.fromkeys(t for op in ops for t in op.outputs)
     read = dict.fromkeys(t for op in ops for t in op.inputs if t not in made)
-    out = [t for t in made if _leaves(t, graph, inside)]
+    out = [t for t in made if leaves(t, graph, inside)]
     constant = _bytes([t for t in read if t in graph.constants], graph)
     loaded = _bytes([t for t in read if t not in graph.constants], graph)
     stored = _bytes(out, graph)
@@ -128,7 +128,8 @@ def _bytes(names: Sequence[str] | dict[str, None], graph: Graph) -> float:
     return float(sum(graph.tensors[t].nbytes for t in names))
 
 
-def _leaves(tensor: str, graph: Graph, inside: set[str]) -> bool:
+def leaves(tensor: str, graph: Graph, inside: set[str]) -> bool:
+    """Whether a result is read outside the group of ops, or returned."""
     readers = graph.consumers[tensor]
     return graph.is_output(tensor) or any(c.name not in inside for c in readers)
 

@@ -1,0 +1,96 @@
+"""TVM's `static_shape_tuning` in a form that goes on where it was stopped.
+
+The pipeline's own steps: TVM prepares its fused functions, with weights that may be packed
+(`cpu_weight_prepack`, which it asks for on CPUs), MetaSchedule tunes them into the JSON database of
+a folder, and the pipeline with no trials applies that database. The pipeline itself gives each
+function 64 trials at a time and skips those for which nothing is left; here the rounds are so
+short that every function gets two, functions without a record first, and the gradient-based
+scheduler deals out the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnx
+import tvm
+from tvm import relax
+from tvm.s_tir import meta_schedule as ms
+
+from tvm_dnnfusion.devices.registry import host, target_dict
+from tvm_dnnfusion.frontend import load as to_relax
+
+ROUND = 32
+"""Trials of a function at a time where there are plenty."""
+LEAST_ROUND = 4
+WAIT_S = 120.0
+"""Limit of building, and of running, a candidate: long, for a machine that has other work too."""
+
+
+def target_of_host() -> tvm.target.Target:
+    """What both sides are built for."""
+    return tvm.target.Target(target_dict(host()))
+
+
+def prepared(model: onnx.ModelProto) -> tvm.IRModule:
+    """The module whose functions are tuned: the pipeline's steps before tuning."""
+    steps = (
+        relax.transform.DecomposeOpsForInference(),
+        relax.transform.CanonicalizeBindings(),
+        relax.get_pipeline("zero"),
+        relax.transform.AttachAttrLayoutFreeBuffers(),
+    )
+    with target_of_host():
+        return tvm.transform.Sequential(steps)(to_relax(model, None))
+
+
+def applied(model: onnx.ModelProto, folder: Path) -> Any:
+    """The model built with what a folder's database holds, by TVM's pipeline itself."""
+    target = target_of_host()
+    pipeline = relax.get_pipeline(
+        "static_shape_tuning", total_trials=0, target=target, work_dir=str(folder),
+        cpu_weight_prepack=True,
+    )  # fmt: skip
+    return tvm.compile(pipeline(to_relax(model, None)), target=target)
+
+
+def database(folder: Path) -> Any:
+    """The JSON database of a folder, made where there is none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return ms.database.JSONDatabase(work_dir=str(folder))
+
+
+def trials(folder: Path) -> int:
+    """Records of a folder, those of candidates that failed among them."""
+    return len(database(folder).get_all_tuning_records()) if folder.exists() else 0
+
+
+def tune(model: onnx.ModelProto, folder: Path, budget: int, threads: int) -> int:
+    """Tune until the folder's database holds `budget` trials; how many it holds."""
+    kept, target = database(folder), target_of_host()
+    tasks = ms.relax_integration.extract_tasks(prepared(model), target)
+    each = max(LEAST_ROUND, min(ROUND, budget // (2 * len(tasks))))
+    known = {tvm.ir.structural_hash(r.workload.mod) for r in kept.get_all_tuning_records()}
+    new = [t for t in tasks if tvm.ir.structural_hash(t.dispatched[0]) not in known]
+    for chosen, most in ((new, each * len(new)), (tasks, budget)):
+        left = min(most, budget - len(kept.get_all_tuning_records()))
+        if chosen and left > 0:
+            _tune(chosen, kept, folder, left, each, threads)
+    return len(kept.get_all_tuning_records())
+
+
+def _tune(
+    tasks: Sequence[Any], kept: Any, folder: Path, trials: int, each: int, threads: int
+) -> None:
+    contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
+        list(tasks), str(folder), num_threads=threads
+    )
+    ms.tune.tune_tasks(
+        tasks=contexts, task_weights=weights, work_dir=str(folder), max_trials_global=trials,
+        num_trials_per_iter=min(each, trials), database=kept,
+        cost_model=ms.cost_model.CostModel.create("xgb", num_tuning_cores=threads),
+        builder=ms.builder.LocalBuilder(max_workers=threads, timeout_sec=WAIT_S),
+        runner=ms.runner.LocalRunner(timeout_sec=WAIT_S),
+    )  # fmt: skip
