@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import lzma
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,46 @@ def test_of_two_rows_the_newer_stays(db: ProfileDB, tmp_path: Path) -> None:
         '{"n":2}': 1.0,
         '{"n":3}': 2.0,
     }
+
+
+@pytest.mark.parametrize("form", ["database", "lines", "compressed lines"])
+def test_what_models_asked_for_comes_along_from_another_machine(
+    db: ProfileDB, tmp_path: Path, form: str
+) -> None:
+    here, there, open_still = row(1, device="here"), row(1, device="there"), row(2, device="there")
+    assert here.key != there.key, "rows of different machines never answer for each other"
+    db.put(here)
+    db.ask("net", [here.key])
+    with ProfileDB(tmp_path / "other.sqlite") as other:
+        other.put(there)
+        other.ask("net", [there.key, open_still.key])
+        other.ask("another", [there.key])
+        source = other.path
+        if form != "database":
+            source = tmp_path / "other.jsonl"
+            export(other, source)
+    if form == "compressed lines":
+        packed = tmp_path / "other.jsonl.xz"
+        packed.write_bytes(lzma.compress(source.read_bytes()))
+        source = packed
+    both = {here.key: ("net",), there.key: ("another", "net"), open_still.key: ("net",)}
+    for expected in (MergeReport(1, 0, 0), MergeReport(0, 0, 1)):  # again changes nothing
+        assert merge(db, source) == expected
+        assert db.asked() == both
+        assert db.status().models == (("another", 1, 1), ("net", 2, 3))
+    assert dict(db.status().devices) == {"here": 1, "there": 1}
+
+
+def test_a_database_of_a_version_without_questions_is_merged(db: ProfileDB, tmp_path: Path) -> None:
+    with ProfileDB(tmp_path / "old.sqlite") as old:
+        old.put(row(1))
+    raw = sqlite3.connect(tmp_path / "old.sqlite")
+    raw.execute("DROP TABLE asked")
+    raw.commit()
+    raw.close()
+    db.ask("net", [row(1).key])
+    assert merge(db, tmp_path / "old.sqlite") == MergeReport(1, 0, 0)
+    assert db.status().models == (("net", 1, 1),)
 
 
 def lines(tmp_path: Path, *rows: object) -> Path:
