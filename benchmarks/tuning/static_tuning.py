@@ -21,6 +21,7 @@ from tvm.s_tir import meta_schedule as ms
 
 from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.frontend import load as to_relax
+from tvm_dnnfusion.tuning.metaschedule import load_intrinsics
 
 ROUND = 32
 """Trials of a function at a time where there are plenty."""
@@ -69,6 +70,7 @@ def trials(folder: Path) -> int:
 
 def tune(model: onnx.ModelProto, folder: Path, budget: int, threads: int) -> int:
     """Tune until the folder's database holds `budget` trials; how many it holds."""
+    load_intrinsics()
     kept, target = database(folder), target_of_host()
     tasks = ms.relax_integration.extract_tasks(prepared(model), target)
     each = max(LEAST_ROUND, min(ROUND, budget // (2 * len(tasks))))

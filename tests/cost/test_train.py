@@ -32,9 +32,9 @@ def entry(n: int, factor: float, **change: object) -> Entry:
     return Entry(key=key, block=block, latency_us=us, samples=5, when="", library="", **fields)  # type: ignore[arg-type]
 
 
-def entries() -> list[Entry]:
+def entries(schedule: str = "3") -> list[Entry]:
     """Convolutions of 16 to 215 channels; those that use half of each last vector are slower."""
-    return [entry(n, 2.5 if n % 16 < 8 else 1.0) for n in range(0, 200)]
+    return [entry(n, 2.5 if n % 16 < 8 else 1.0, schedule=schedule) for n in range(0, 200)]
 
 
 def rows(found: list[Entry]) -> train.Rows:

@@ -48,7 +48,7 @@ class MetaScheduleProposer:
     name = "metaschedule"
 
     def __init__(self, task: Task, tried: dict[str, float | None], seed: int = 0) -> None:
-        _load_intrinsics()
+        load_intrinsics()
         self._task = task
         self._module = workload_of(task.kernel)
         self._target = tvm.target.Target(target_dict(task.device))
@@ -164,7 +164,7 @@ def _model(cores: int) -> Any:
     return ms.cost_model.CostModel.create("xgb", num_tuning_cores=cores)
 
 
-def _load_intrinsics() -> None:
+def load_intrinsics() -> None:
     """Load the tensor intrinsics of CPUs only. A `TuneContext` imports TVM's package of them, which
     also parses those of all GPUs: half a minute of every process, for nothing."""
     if _INTRINSICS in sys.modules:
