@@ -51,7 +51,7 @@ def _child(model: str, step: str, options: argparse.Namespace) -> int:
         sys.executable, "-m", "benchmarks.tuning", "--models", model, "--step", step,
         "--trials", str(options.trials), "--threads", str(options.threads),
         "--output", str(options.output), "--rounds", str(options.rounds),
-        "--search", options.search,
+        "--search", options.search, "--population", str(options.population),
     ]  # fmt: skip
     try:
         limit = options.seconds if step != "time" else None
@@ -117,6 +117,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--models", type=lambda t: t.split(","), default=["all"])
     made.add_argument("--trials", type=int, default=500, help="candidates per model, on each side")
     made.add_argument("--search", default="genetic", help="ours: genetic, bayesian, metaschedule")
+    made.add_argument("--population", type=int, default=512, help="of TVM's evolutionary search")
     made.add_argument("--threads", type=int, default=2)
     made.add_argument("--rounds", type=int, default=15)
     made.add_argument("--seconds", type=float, help="stop each tuning step after so long")

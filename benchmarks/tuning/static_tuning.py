@@ -10,7 +10,9 @@ scheduler deals out the rest.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,15 @@ import tvm
 from tvm import relax
 from tvm.s_tir import meta_schedule as ms
 
+from benchmarks.tuning.their_runner import Measure, Prepare
 from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.frontend import load as to_relax
 from tvm_dnnfusion.tuning.metaschedule import load_intrinsics
+from tvm_dnnfusion.tuning.runner import Runner
 
 ROUND = 32
 """Trials of a function at a time where there are plenty."""
 LEAST_ROUND = 4
-WAIT_S = 120.0
-"""Limit of building, and of running, a candidate: long, for a machine that has other work too."""
 
 
 def target_of_host() -> tvm.target.Target:
@@ -68,31 +70,44 @@ def trials(folder: Path) -> int:
     return len(database(folder).get_all_tuning_records()) if folder.exists() else 0
 
 
-def tune(model: onnx.ModelProto, folder: Path, budget: int, threads: int) -> int:
-    """Tune until the folder's database holds `budget` trials; how many it holds."""
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How to search: trials in all, individuals of a population (TVM: 512), threads."""
+
+    trials: int
+    population: int
+    threads: int
+
+
+def tune(model: onnx.ModelProto, folder: Path, effort: Effort, runner: Runner) -> int:
+    """Tune until the folder's database holds so many trials; how many it holds.
+
+    Costs minutes of a processor per function and round on top of the trials: TVM makes a population
+    of schedules and ranks it by its model, which answers at random before it has 100 trials.
+    """
     load_intrinsics()
     kept, target = database(folder), target_of_host()
     tasks = ms.relax_integration.extract_tasks(prepared(model), target)
-    each = max(LEAST_ROUND, min(ROUND, budget // (2 * len(tasks))))
-    known = {tvm.ir.structural_hash(r.workload.mod) for r in kept.get_all_tuning_records()}
-    new = [t for t in tasks if tvm.ir.structural_hash(t.dispatched[0]) not in known]
-    for chosen, most in ((new, each * len(new)), (tasks, budget)):
-        left = min(most, budget - len(kept.get_all_tuning_records()))
+    each = max(LEAST_ROUND, min(ROUND, effort.trials // (2 * len(tasks))))
+    new = [task for task in tasks if not kept.has_workload(task.dispatched[0])]
+    for chosen, most in ((new, each * len(new)), (tasks, effort.trials)):
+        left = min(most, effort.trials - len(kept.get_all_tuning_records()))
         if chosen and left > 0:
-            _tune(chosen, kept, folder, left, each, threads)
+            _tune(chosen, kept, folder, replace(effort, trials=left), each, runner)
     return len(kept.get_all_tuning_records())
 
 
 def _tune(
-    tasks: Sequence[Any], kept: Any, folder: Path, trials: int, each: int, threads: int
+    tasks: Sequence[Any], kept: Any, folder: Path, effort: Effort, each: int, runner: Runner
 ) -> None:
+    strategy = ms.search_strategy.EvolutionarySearch(population_size=effort.population)
     contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
-        list(tasks), str(folder), num_threads=threads
+        list(tasks), str(folder), strategy=strategy, num_threads=effort.threads
     )
-    ms.tune.tune_tasks(
-        tasks=contexts, task_weights=weights, work_dir=str(folder), max_trials_global=trials,
-        num_trials_per_iter=min(each, trials), database=kept,
-        cost_model=ms.cost_model.CostModel.create("xgb", num_tuning_cores=threads),
-        builder=ms.builder.LocalBuilder(max_workers=threads, timeout_sec=WAIT_S),
-        runner=ms.runner.LocalRunner(timeout_sec=WAIT_S),
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as code:
+        ms.tune.tune_tasks(
+            tasks=contexts, task_weights=weights, work_dir=str(folder),
+            max_trials_global=effort.trials, num_trials_per_iter=min(each, effort.trials),
+            cost_model=ms.cost_model.CostModel.create("xgb", num_tuning_cores=effort.threads),
+            database=kept, builder=Prepare(Path(code)), runner=Measure(runner),
+        )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,11 +21,14 @@ from tvm_dnnfusion.frontend import load as to_relax
 from tvm_dnnfusion.pipeline import Options, cost_for, fuse
 from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.tuning.factory import make_runner, proposer
+from tvm_dnnfusion.tuning.runner import Runner
 from tvm_dnnfusion.tuning.tasks import tasks_of
 from tvm_dnnfusion.tuning.tuner import Tuner
 
 TOLERANCE = 1e-3
 """Largest difference of an output from the untuned one's, relative to its largest element."""
+WAIT_S = 120.0
+"""Limit of building and running a candidate: long, for a machine that has other work too."""
 RECORDS, THEIRS, FIGURES = "tuning.sqlite", "metaschedule", "time.json"
 """What a model's folder holds: our records, TVM's database, the figures."""
 
@@ -32,32 +36,36 @@ RECORDS, THEIRS, FIGURES = "tuning.sqlite", "metaschedule", "time.json"
 def ours(model: str, options: argparse.Namespace) -> int:
     """Tune our blocks up to the budget: those that an untuned compile makes."""
     folder, device = _made(model, options), host()
-    runner = make_runner("local", target_dict(device), options.threads, static_tuning.WAIT_S)
-    try:
-        cost = cost_for(None, device, threads=options.threads)
-        fused = fuse(to_relax(load(model), None), Options(device=device, cost=cost))
-        with TuningDB(folder / RECORDS) as db:
-            tuner = Tuner(tasks_of(fused), db, runner, proposer(options.search))
-            tuner.run(options.trials)
-            print(f"{model}: {tuner.trials} trials of {len(tuner.states)} blocks", flush=True)
-    finally:
-        runner.close()
+    cost = cost_for(None, device, threads=options.threads)
+    fused = fuse(to_relax(load(model), None), Options(device=device, cost=cost))
+    with closing(_runner(options)) as runner, TuningDB(folder / RECORDS) as db:
+        tuner = Tuner(tasks_of(fused), db, runner, proposer(options.search))
+        tuner.run(options.trials)
+        print(f"{model}: {tuner.trials} trials of {len(tuner.states)} blocks", flush=True)
     return 0
 
 
 def theirs(model: str, options: argparse.Namespace) -> int:
     """MetaSchedule on TVM's fused functions, with as many trials as are missing."""
     folder = _made(model, options) / THEIRS
-    found = static_tuning.tune(load(model), folder, options.trials, options.threads)
+    with closing(_runner(options)) as runner:
+        effort = static_tuning.Effort(options.trials, options.population, options.threads)
+        found = static_tuning.tune(load(model), folder, effort, runner)
     print(f"{model}: {found} trials of TVM's", flush=True)
     return 0
+
+
+def _runner(options: argparse.Namespace) -> Runner:
+    """The same for both sides."""
+    return make_runner("local", target_dict(host()), options.threads, WAIT_S)
 
 
 def time_step(model: str, options: argparse.Namespace) -> int:
     """Build all that there is, compare outputs, time it in interleaved rounds."""
     folder = _made(model, options)
     source, feed, count = load(model), inputs(model), options.threads
-    facts: dict[str, object] = {"machine": asdict(machine.measure(count)), "search": options.search}
+    facts: dict[str, object] = {"machine": asdict(machine.measure(count)), "search": options.search,
+                                "population": options.population}  # fmt: skip
     sessions = {"untuned": prepare_library(source, feed, count)}
     if (folder / RECORDS).exists():
         sessions["tuned"] = prepare_library(source, feed, count, tuning_records=folder / RECORDS)
