@@ -275,6 +275,16 @@ def test_a_report_comes_back_from_its_file(tmp_path: Path) -> None:
     assert "EMULATED" not in page.facts(report)
 
 
+def test_temperatures_and_clocks_are_shown_where_the_device_gives_them() -> None:
+    warm = Result("DNNF", 1, 1, samples_us=(1.0,), median_us=1.0, celsius=(35.0, 41.25),
+                  mhz=((1804, 2841), (1804, 2419)))  # fmt: skip
+    report = Report("k", "m", "d", "local", {}, "aarch64", "", 2, 1, "", results=(warm,))
+    (row,) = page.latency(report).rows
+    assert row[-2:] == ("35.0 to 41.2 °C", "2841 to 2419 MHz")
+    silent = replace(report, results=(replace(warm, celsius=(None, None), mhz=((), ())),))
+    assert page.latency(silent).rows[0][-2:] == ("-", "-")
+
+
 def test_kernels_of_a_gpu_are_waited_for() -> None:
     """Its calls come back at once: without waiting a profile would show the time to ask."""
     from tvm_dnnfusion.devices.server import Instrument

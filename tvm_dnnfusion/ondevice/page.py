@@ -14,7 +14,7 @@ from tvm_dnnfusion.report.markup import Markup, script_data, tag
 from tvm_dnnfusion.report.table import TableData, table
 
 COLUMNS = ("plan", "kernels", "library", "error", "median", "p90", "fastest", "samples",
-           "against OurB", "instructions", "hottest zone")  # fmt: skip
+           "against OurB", "instructions", "hottest zone", "fastest clock")  # fmt: skip
 KERNELS = ("kernel", "calls", "time", "share", "instructions", "source layers")
 
 
@@ -41,6 +41,7 @@ def _row(result: Result, base: Result | None) -> tuple[str, ...]:
         return (*head, result.problem, *[""] * (len(COLUMNS) - 5))
     faster = f"{base.median_us / result.median_us:.2f} x" if base and base.median_us else "-"
     heat = [f"{c:.1f}" for c in result.celsius if c is not None]
+    clocks = [str(max(mhz)) for mhz in result.mhz if mhz]
     return (
         *head,
         *(time_text(us) for us in (result.median_us, result.p90_us, result.min_us)),
@@ -48,6 +49,7 @@ def _row(result: Result, base: Result | None) -> tuple[str, ...]:
         faster,
         count_text(result.instructions) if result.instructions else "-",
         " to ".join(heat) + " °C" if heat else "-",
+        " to ".join(clocks) + " MHz" if clocks else "-",
     )
 
 
