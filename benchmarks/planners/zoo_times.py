@@ -10,6 +10,8 @@ import json
 import time
 from pathlib import Path
 
+LIMIT_S = 10.0
+"""Processor seconds of one search."""
 PLANNERS = ("memory", "optimus-online", "efficient-s", "dnnvm", "optimus", "get")
 
 
@@ -29,7 +31,7 @@ def measured(path: Path) -> list[dict[str, object]]:
         options = {"explainer": "informed", "search": "local"} if planner == "get" else {}
         model = memory_model("brr", network, Setting(128 * 1024))
         began = time.process_time()
-        result = partition(get_partitioner(planner, **options), model, limited(60.0))
+        result = partition(get_partitioner(planner, **options), model, limited(LIMIT_S))
         rows.append({"network": path.stem, "layers": network.n, "planner": planner,
                      "cpu_seconds": time.process_time() - began, "complete": result.complete,
                      "dram_mib": result.dram_bytes / 2**20})  # fmt: skip
@@ -62,7 +64,7 @@ def main() -> None:
 
 
 def table(rows: list[dict[str, object]]) -> str:
-    """The rows as Markdown: seconds, and MiB in brackets; * stopped after a minute."""
+    """The rows as Markdown: processor seconds, and MiB in brackets; * stopped at the limit."""
     lines = [
         "| network | layers | " + " | ".join(PLANNERS) + " |",
         "|---" * (2 + len(PLANNERS)) + "|",

@@ -103,10 +103,10 @@ class PG:
             losses.append(self._epoch((ends - mean) / scale, wanted))
             if progress is not None:
                 progress("pg", epoch + 1, self._epochs)
-        first = self.algorithm.mlp[0]
+        weight, bias = list(self.algorithm.mlp.parameters())[:2]
         with torch.no_grad():  # the network is given embeddings as they are
-            first.weight /= scale
-            first.bias -= first.weight @ mean
+            weight /= scale
+            bias -= weight @ mean
         return losses
 
     def _epoch(self, ends: torch.Tensor, wanted: torch.Tensor) -> float:

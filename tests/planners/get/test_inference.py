@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
 
+from benchmarks.planners.explained import above, guilty
 from benchmarks.planners.get_plans import build, without_biases
-from tvm_dnnfusion.cost.memory import network_of
+from tvm_dnnfusion.cost.memory import Accounting, Setting, memory_model, network_of
 from tvm_dnnfusion.gnn.files import explainer_weights, shipped
 from tvm_dnnfusion.gnn.inference import Classifier, QuickGNNE, scorer
 from tvm_dnnfusion.gnn.records import GroupGraph, Samples
-from tvm_dnnfusion.planners.get.features import feature_count
+from tvm_dnnfusion.planners.get.blocks import Blocks
+from tvm_dnnfusion.planners.get.features import GroupEncoder, feature_count, node_features
 from tvm_dnnfusion.planners.get.learn import random_networks
+from tvm_dnnfusion.planners.get.planner import space_of
 from tvm_dnnfusion.planners.get.samples import Recipe, samples_of
 
 
@@ -84,6 +88,33 @@ def test_masks_tell_edges_apart_and_repeat_themselves(graphs, arrays) -> None:
     assert mask.min() > 0 and mask.max() < 1
     assert len(np.unique(mask)) > 1
     assert np.array_equal(mask, QuickGNNE(gnn).weights(graph))
+
+
+def planted(seed: int, scheme: str) -> tuple[GroupGraph, np.ndarray]:
+    """A chain of thin convolutions round two heavy ones that do not fit together, and which of its
+    edges are guilty: a cut there leaves two parts that fit."""
+    rng, net = Random(seed), Blocks()
+    x = net.image(14, 16)
+    for width in (*[16] * rng.randint(3, 7), 48, 48, *[16] * rng.randint(3, 7)):
+        x = net.conv_act(x, width, 3 if width == 48 else 1)
+    model = memory_model(scheme, network_of(net.graph(x), merge=False),
+                         Setting(50 * 1024, accounting=Accounting.PAPER))  # fmt: skip
+    space = space_of(model)
+    assert not model.evaluate(space.all).valid
+    features = node_features(model.network, model.setting, scheme)
+    return GroupEncoder(space, features).encode(space.all), guilty(model, space, space.all)
+
+
+@pytest.mark.parametrize("name", ["pg", "rg"])
+def test_trained_explainers_rank_guilty_edges_first(name: str, arrays) -> None:
+    found = []
+    for seed in range(12):
+        graph, at_fault = planted(seed, "lbdf")
+        assert 0 < at_fault.sum() < 4
+        weights = scorer(name, arrays).weights(graph)
+        assert len(np.unique(weights)) > 3
+        found.append(above(weights, at_fault))
+    assert np.mean(found) > 0.75
 
 
 def test_files_of_another_form_are_refused(tmp_path: Path) -> None:
