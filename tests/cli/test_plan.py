@@ -30,6 +30,19 @@ def test_planners_side_by_side_with_files(call, model, tmp_path) -> None:
     assert "FUSED_MEMORY" in explained.out
 
 
+def test_a_planner_that_refuses_leaves_the_others(call, model, tmp_path) -> None:
+    """GET has no weights for tiles: the other's plan is shown and written; the exit code tells."""
+    answer = call("plan", model, "--planner", "get", "--planner", "memory", "--memory-model",
+                  "tiles", "-o", tmp_path / "p", "--json")  # fmt: skip
+    assert answer.code == 2
+    assert [p["planner"] for p in answer.json["planners"]] == ["memory"]
+    assert "no weights for the memory model 'tiles'" in answer.json["refused"]["get"]
+    assert "no plan by get" in answer.err
+    assert [p.name for p in sorted((tmp_path / "p").iterdir())] == ["memory.html", "memory.json"]
+    alone = call("plan", model, "--planner", "get", "--memory-model", "tiles", "--json")
+    assert alone.code == 2 and '"planners"' not in alone.out
+
+
 def test_a_layer_without_schedule_is_named(call, model) -> None:
     answer = call("plan", model, "--planner", "none", "--buffer", "8B")
     assert answer.code == 0

@@ -89,7 +89,8 @@ def command(
     """Plan MODEL's fusion groups for a buffer.
 
     MODEL is an ONNX file, a program saved with torch.export.save (.pt2), or a Relay module (JSON).
-    Nothing is compiled. Ctrl-C ends the search of a planner and keeps its best plan.
+    Nothing is compiled. Ctrl-C ends the search of a planner and keeps its best plan; planners after
+    it are left out. Of several planners one that refuses the network leaves the others' plans.
     """
     from tvm_dnnfusion.cost.memory import Accounting
     from tvm_dnnfusion.devices import registry
@@ -103,6 +104,7 @@ def command(
     _check(planners, memory_model, folder)
     get_cli.check(planners, get)
     found: list[Assessment] = []
+    refused: dict[str, Exception] = {}
     with Phases(output.notes) as phases:
         phases("load")
         source, graph = _graphs(model, input_shapes, params, not no_rewrite)
@@ -114,10 +116,20 @@ def command(
                 name, buffer, word, batch, Accounting(accounting), memory_model, spec, not no_merge,
                 options=get if name == "get" else {},
             )  # fmt: skip
-            found.append(planner.assess(ecg, registry.get("host"), budget))
+            try:
+                found.append(planner.assess(ecg, registry.get("host"), budget))
+            except Exception as error:
+                if len(set(planners)) == 1 or not hasattr(error, "exit_code"):
+                    raise
+                refused[name] = error
+                continue
             if found[-1].result.interrupted:
                 output.warn(f"{name} was interrupted; its best plan so far is kept")
                 break
+    for name, error in refused.items():
+        output.warn(f"no plan by {name}: {error}")
+    if not found:
+        raise next(iter(refused.values()))
     if lacking := _too_large(found[0], graph):
         output.warn(lacking)
     written = _write(folder, found, Path(model).stem, source, graph) if folder else []
@@ -126,8 +138,11 @@ def command(
     parts += [f"Written to {folder}: {', '.join(written)}"] if written else []
     data = {"model": model, "buffer_bytes": buffer, "word_bytes": word, "batch": batch,
             "accounting": accounting, "memory_model": memory_model, "files": written,
-            "planners": [_data(a) for a in found]}  # fmt: skip
+            "planners": [_data(a) for a in found],
+            "refused": {name: str(error) for name, error in refused.items()}}  # fmt: skip
     output.emit(data, *parts)
+    for error in refused.values():
+        click.get_current_context().exit(error.exit_code)  # type: ignore[attr-defined]
 
 
 def _tell(phases: Phases, name: str, _: str, done: int, total: int | None) -> None:
