@@ -10,6 +10,10 @@ from benchmarks.instructions.ideal import HEAVY
 
 SHOWN = 0.01
 """Heavy kernels with a smaller part of their model's multiply-adds are not listed."""
+NEAR_IDEAL = 1.15
+"""What a heavy kernel may take over its ideal number."""
+TENTH = 10.0
+"""How many times our instructions TVM zero shall take at the least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +76,33 @@ def to_markdown(mcpu: str, results: Sequence[Result]) -> str:
         "## Heavy kernels\n\nConvolutions and products with a hundredth or more of their model's "
         "multiply-adds. The ideal is one instruction per four multiply-adds and the loads of the "
         "register tile (`ideal.py`).\n",
-        _kernels([r for r in results if r.peer == "dnnfusion"]),
+        _kernels(_ours(results)),
+        "## Against the marks\n",
+        _marks(results),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _ours(results: Sequence[Result]) -> list[Result]:
+    return [r for r in results if r.peer == "dnnfusion"]
+
+
+def _marks(results: Sequence[Result]) -> str:
+    """Which kernels and models are where they should be."""
+    rows = [row for r in _ours(results) for row in r.rows if row.ideal and _listed(row, r)]
+    near = sum(row.over_ideal <= NEAR_IDEAL for row in rows)
+    zero = {r.model: r for r in results if r.peer == "zero" and not r.problem}
+    pairs = [(r.model, zero[r.model].all / r.all) for r in _ours(results) if r.model in zero]
+    below = [f"{name} ({ratio:.1f})" for name, ratio in pairs if ratio < TENTH]
+    return (
+        f"{near} of {len(rows)} heavy kernels that have an ideal are within {NEAR_IDEAL} of it. "
+        f"{len(pairs) - len(below)} of {len(pairs)} models execute at most a tenth of TVM zero's "
+        f"instructions; fewer times: {', '.join(below) or 'none'}.\n"
+    )
+
+
+def _listed(row: Row, result: Result) -> bool:
+    return row.macs >= SHOWN * result.macs and row.kind in (*HEAVY, "winograd", "attention")
 
 
 PEERS = {
@@ -120,7 +148,7 @@ def _kernels(results: Sequence[Result]) -> str:
     lines = [_line(names), _line(["---"] * 3 + ["---:"] * 6)]
     for result in results:
         for row in result.rows:
-            if row.macs < SHOWN * result.macs or row.kind not in (*HEAVY, "winograd", "attention"):
+            if not _listed(row, result):
                 continue
             lines.append(_line([
                 result.model, row.kernel, row.kind, str(row.calls), f"{row.macs / 1e6:.1f}",
