@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -41,3 +43,31 @@ def test_a_device_that_shows_nothing_is_silent(phone: Path, monkeypatch) -> None
     monkeypatch.setattr(server, "CPUS", phone / "none")
     monkeypatch.setattr(server, "THERMAL", phone / "none")
     assert json.loads(server.state()) == {"celsius": {}, "mhz": []}
+
+
+def test_two_servers_that_find_the_same_port_take_two() -> None:
+    """Both can bind it while nobody listens; the second to listen has to look again."""
+    first, ports = socket.socket(), []
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    first.bind(("127.0.0.1", 0))
+
+    def make() -> int:
+        with socket.socket() as second:
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            second.bind(("127.0.0.1", 0 if ports else first.getsockname()[1]))
+            ports.append(second.getsockname()[1])
+            if len(ports) == 1:
+                first.listen()
+            second.listen()
+            return ports[-1]
+
+    with first:
+        assert server.bound(make) == ports[1] != ports[0]
+
+
+def test_other_failures_to_listen_are_raised() -> None:
+    def make() -> None:
+        raise OSError(errno.EACCES, "not allowed")
+
+    with pytest.raises(OSError, match="not allowed"):
+        server.bound(make)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import errno
 import json
 import multiprocessing
 import os
@@ -34,6 +35,7 @@ GRACE_S = 2.0
 POLL_S = 0.2
 THERMAL = Path("/sys/class/thermal")
 CPUS = Path("/sys/devices/system/cpu")
+BIND_TRIES = 20
 
 _ends: dict[str, int] = {}
 """How sessions of this server ended: their name -> exit code, negative for a signal."""
@@ -220,17 +222,34 @@ def serve(options: argparse.Namespace) -> None:
         options.tracker.rpartition(":")[0],
         int(options.tracker.rpartition(":")[2]),
     )
-    running = tvm_server.PopenRPCServerState(
-        options.host,
-        options.port,
-        options.port_end,
-        tracker_addr=tracker or None,
-        key=options.key,
-        load_library=options.load_library,
-        custom_addr=options.custom_addr,
+    running = bound(
+        lambda: tvm_server.PopenRPCServerState(
+            options.host,
+            options.port,
+            options.port_end,
+            tracker_addr=tracker or None,
+            key=options.key,
+            load_library=options.load_library,
+            custom_addr=options.custom_addr,
+        )
     )
     print(f"ready {options.host}:{running.port} {platform.machine()}", flush=True)
     running.thread.join()
+
+
+def bound(make: Callable[[], Any]) -> Any:
+    """What `make` gives, tried again where another server took its port in the same moment.
+
+    TVM looks for a port that it can bind, which two servers at once can; one of them then fails to
+    listen. The other one listens by now, so the next try goes on to the next port.
+    """
+    for _ in range(BIND_TRIES):
+        try:
+            return make()
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    return make()
 
 
 def main(argv: list[str] | None = None) -> None:
