@@ -6,7 +6,11 @@ BUILD := build
 DEMO_MODEL ?= squeezenet
 THREADS ?= 2
 
-.PHONY: demo test lint format docs bench clean
+# Tests that run on the virtual phone.
+ARM_TESTS := tests/devices/virtual tests/devices/armv7 tests/ondevice tests/codegen/test_vecmath_arm.py \
+	tests/schedules/test_neon_counts.py tests/tuning/test_remote.py
+
+.PHONY: demo test arm lint format docs bench clean
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -32,6 +36,11 @@ demo: $(VENV)/run.stamp
 test: $(VENV)/dev.stamp
 	-$(BIN)/dnnfusion devices virtual install
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests
+
+# The virtual phone from nothing, and all tests that run on it.
+arm: $(VENV)/dev.stamp
+	$(BIN)/dnnfusion devices virtual install
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(ARM_TESTS)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
