@@ -1,4 +1,4 @@
-"""Tables of the Optimus and GET papers beside ours, and all planners with everything charged.
+"""Optimus' figures beside ours, and all planners with everything charged (GET: `get_plans`).
 
 python -m benchmarks.planners --output benchmarks/results/planners.md [--plots FOLDER] [--only ...]
 
@@ -16,7 +16,6 @@ SECTIONS = {
     "published": tables.published,
     "sizes": tables.sizes,
     "batches": tables.batches,
-    "get": tables.get_tables,
     "buffers": sweeps.buffers,
     "more-batches": sweeps.batches,
     "arrays": sweeps.arrays,

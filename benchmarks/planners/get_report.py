@@ -12,18 +12,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from benchmarks.planners.get_papers import BUFFERS, PAPER, RECTIFIED
+from benchmarks.planners.get_papers import BUFFERS, PAPER, RECTIFIED, WHY
 from benchmarks.planners.get_plans import EXPLAINERS
 
 Row = dict[str, Any]
 SHAPE = ("network", "scheme", "search", "kib")
-WHY = """
+NOTES = """
 - Numbers are `mean (least to most) / seeds`, in MiB of 1,048,576 bytes, of the operators that can
   be fused; the paper prints one run, in "MB" of unstated size. `saves`: ours against `random` of
   the same search; in brackets what the paper's figures save.
-- Absolute figures differ: the paper prints neither its formulas nor whether weights count in LBDF
-  (they do here), nor which operators its ONNX files have. Its VGG-16 column equals that of
-  ResNet-18; VGG-16's weights alone are 28 MiB.
+- Why figures differ stands below each table.
 - `memory`: this library's planner on the same operators, in the same accounting.
 - `nsga2`: the population holds plans as they were split; random splits that happen to be good are
   then inherited, and the baseline ends near the best plan known, so that an explanation has little
@@ -93,7 +91,15 @@ def compared(rows: Sequence[Row], number: int) -> str:
         lines += _lines(rows, shape, 5000 if number == 2 else 2000)
         if shape[:2] != after[:2]:
             lines.append(_ours(rows, shape, 2 if number == 2 else 0))
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, "", "Why figures differ from the printed ones:", "", *_why(shapes)])
+
+
+def _why(shapes: Sequence[tuple[Any, ...]]) -> list[str]:
+    """The reasons, each with the rows that it holds for."""
+    found: dict[str, list[str]] = {}
+    for network, model in dict.fromkeys(s[:2] for s in shapes):
+        found.setdefault(WHY[network, model], []).append(f"{network} {model}")
+    return [*(f"- {', '.join(rows)}: {why}." for why, rows in found.items()), ""]
 
 
 def _plain_of(shape: tuple[Any, ...], plain: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -203,7 +209,7 @@ def main() -> None:
     args = parser.parse_args()
     rows = rows_of(args.rows)
     head = "# GET: tables II to V and figure 5\n\nMade by `benchmarks.planners.get_plans`" \
-        " and `get_report`.\n" + WHY  # fmt: skip
+        " and `get_report`.\n" + NOTES  # fmt: skip
     tables = [compared(rows, n) for n in (2, 3, 4)]
     text = "\n".join([head, *tables, rectified(rows), budgets(rows)])
     args.output.write_text(text, encoding="utf-8")

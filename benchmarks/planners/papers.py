@@ -45,19 +45,6 @@ BATCHES: dict[tuple[str, int], tuple[float, float, float, float]] = {
 }
 """128 KB; the VGG column of Optimus is that of the energy objective."""
 
-GET_BRR: dict[str, tuple[float, float]] = {
-    "mobilenet-v2": (15.101, 13.401), "vgg16": (27.606, 26.975),
-    "resnet50-optimus": (83.685, 83.317),
-    "resnet18-optimus": (27.127, 26.975), "squeezenet": (8.202, 6.232),
-}  # fmt: skip
-"""Table III, local search: without and with the best explainer."""
-
-GET_LBDF: dict[str, tuple[float, float]] = {
-    "mobilenet-v2": (9.803, 8.823), "vgg16": (5.973, 5.973),
-    "resnet50-optimus": (25.764, 24.196),
-    "resnet18-optimus": (5.974, 5.974), "squeezenet": (3.839, 3.585),
-}  # fmt: skip
-
 SAVINGS = """Optimus' authors claim 17 to 75 %; the program that they published gives 14.6 to 73.6 %
 in its own accounting, and 11 to 74 % here with DRAM as the objective. With everything charged it is
 1 to 70 %, least on networks that are mostly weights: where weights exceed the buffer they stream
@@ -77,7 +64,6 @@ ENERGY: dict[str, tuple[float, float, float, float]] = {
 """1e10 multiply-accumulates, whole networks: methods as in `BATCH4`, 128 KB, batch 4."""
 
 _SOLVER = "their solver finds no block at 16 KB and their program falls back to closed forms; "
-_LBDF = "the paper names neither the operators left out nor whether weights count (here they do)"
 ENERGY_WHY = """authors: totals of their report, for plans by energy, with registers, hops and
 arithmetic of a mapping that their program derives for each layer. here: the objective alone, DRAM
 and buffer, of the plans of the tables above (Optimus' by DRAM, its baselines' by energy). gains:
@@ -93,14 +79,4 @@ REASONS = {
     ("squeezenet-optimus", "efficient-s, 16 KB"): _SOLVER + "those give 112.44 here too",
     ("squeezenet-optimus", "dnnvm, 16 KB"): _SOLVER + "those give 115.68 here too",
     ("squeezenet-optimus", "none, 16 KB"): _SOLVER + "those give 115.68 here too",
-    ("vgg16", "get"): "the printed column equals ResNet-18's; VGG-16's weights alone are 28 MiB",
-    ("mobilenet-v2", "brr"): "the optimum of merged layers, no search of 2,000 plans; depthwise "
-    "layers and additions alone are free as published, which GET may not have taken over",
-    ("squeezenet", "brr"): "the optimum of merged layers, no search of 2,000 plans",
-    ("resnet18-optimus", "brr"): "closed forms of single layers as published; their solver's give "
-    "27.34, and 26.98 is 1.3 % below that",
-    ("mobilenet-v2", "lbdf"): _LBDF,
-    ("resnet50-optimus", "lbdf"): _LBDF,
-    ("resnet18-optimus", "lbdf"): _LBDF,
-    ("squeezenet", "lbdf"): _LBDF,
 }

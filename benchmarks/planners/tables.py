@@ -98,25 +98,6 @@ def batches() -> str:
                     ("network", "case", "authors", "here", "difference", "why"), rows)  # fmt: skip
 
 
-def get_tables() -> str:
-    """GET's tables III: their local search, without and with explainers, beside `memory`.
-
-    LBDF counts layers whose weights fit the buffer alone, as GET does.
-    """
-    rows: list[list[str]] = []
-    for kind, printed in (("brr", papers.GET_BRR), ("lbdf", papers.GET_LBDF)):
-        for name, (plain, best) in printed.items():
-            model = _model(name, kind, 128, 1, Accounting.PAPER)
-            found = partition(get_partitioner("memory"), model, limited())
-            left = model.unfusable() if kind == "lbdf" else 0
-            pairs = zip(found.groups, found.costs)
-            ours = sum(c.moved_bytes for g, c in pairs if not g & left) / MIB
-            why = papers.REASONS.get((name, "get")) or papers.REASONS.get((name, kind), "")
-            rows.append([name, kind, f"{plain:.2f}", f"{best:.2f}", f"{ours:.2f}", why])
-    head = ("network", "model", "authors, search alone", "authors, with explainer", "memory", "why")
-    return section("GET, table III: 128 KB, batch 1, published accounting", head, rows)
-
-
 def full() -> str:
     """Every planner with everything charged; a planner that is stopped keeps its best plan."""
     rows: list[list[str]] = []

@@ -35,6 +35,10 @@ from tvm_dnnfusion.planners.memory.search import (
 EXACT_EVALUATIONS = 12_000
 """Groups that the exact search may evaluate before it gives way: some seconds of a slow core."""
 
+EXACT_GROUPS = 200_000
+"""Groups that it may look at, most of them from memory: two to four seconds of a slow core. Long
+branches side by side (YOLO-v4) have few groups but many states."""
+
 WINDOW_LAYERS = 14
 """Layers of a run that is planned anew; its states stay few on any network."""
 
@@ -46,16 +50,25 @@ STATE_GROUPS = 400
 
 
 class _Share(Budget):
-    """A part of a budget: ends with it, or when the model has evaluated so many groups."""
+    """A part of a budget: ends with it, or when the model has evaluated so many groups, or when so
+    many were looked at (`counted`)."""
 
     def __init__(self, whole: Budget, model: MemoryModel, evaluations: int) -> None:
         super().__init__()
         self._whole, self._model = whole, model
         self._last = model.evaluations + evaluations
+        self._looked_at = 0
+
+    def counted(self, groups: Iterable[tuple[int, GroupCost]]) -> Iterator[tuple[int, GroupCost]]:
+        """The groups as they come, each counted."""
+        for found in groups:
+            self._looked_at += 1
+            yield found
 
     def spent(self) -> bool:
         """Whether the part or the whole is used up."""
-        return self._whole.spent() or self._model.evaluations >= self._last
+        used = self._model.evaluations >= self._last or self._looked_at >= EXACT_GROUPS
+        return self._whole.spent() or used
 
     def report(self, phase: str, done: int, total: int | None = None) -> None:
         """Passed on."""
@@ -97,10 +110,11 @@ class Convex:
         budget.offer(joined, cost_of(model, joined, self.energy))
         return budget.best or found
 
-    def _exact(self, model: MemoryModel, share: Budget, budget: Budget) -> Partition | None:
+    def _exact(self, model: MemoryModel, share: _Share, budget: Budget) -> Partition | None:
         space = Space(model, 0, model.network.everything, self.energy, budget.best_cost)
         rest = None if self.energy else Rest(model)
-        found = path(space, partial(connected, model, model.network.everything), share, rest)
+        grow = partial(connected, model, model.network.everything)
+        found = path(space, lambda done: share.counted(grow(done)), share, rest)
         if found is not None:
             budget.offer(found, cost_of(model, found, self.energy))
         return found
