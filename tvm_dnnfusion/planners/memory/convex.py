@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from tvm_dnnfusion.cost.memory import GroupCost, MemoryModel, bits
-from tvm_dnnfusion.planners.memory.linear import breadth_first, runs
+from tvm_dnnfusion.planners.memory.linear import breadth_first, price_of, runs
 from tvm_dnnfusion.planners.memory.optimus import Space, frontier, merged, path
 from tvm_dnnfusion.planners.memory.search import (
     Budget,
@@ -102,7 +102,7 @@ class Convex:
         budget.offer(joined, cost_of(model, joined, self.energy))
         share = _Share(budget, model, self.evaluations)
         for order in (tuple(range(model.network.n)), breadth_first(model.network)):
-            cut = runs(order, partial(_price, model, self.energy), share)
+            cut = runs(order, partial(price_of, model, self.energy), share)
             groups = model.network.order(cut) if cut else None
             if groups:
                 budget.offer(groups, cost_of(model, groups, self.energy))
@@ -219,13 +219,6 @@ class Rest:
             if (made and readers & left) or leaves:
                 total += self._maps[k]
         return total
-
-
-def _price(model: MemoryModel, energy: bool, group: int) -> float:
-    if group & (group - 1) and not model.network.is_convex(group):
-        return float("inf")
-    cost = model.evaluate(group)
-    return cost.energy if energy else cost.dram_bytes
 
 
 def _shuffled(model: MemoryModel, groups: list[int], gen: random.Random) -> list[int]:

@@ -31,6 +31,9 @@ from tvm_dnnfusion.planners.memory.search import (
 
 Price = Callable[[int], float]
 
+PATIENCE = 3
+"""Longer runs in turn that may be of no use before a run is given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -105,11 +108,13 @@ def breadth_first(net: Network) -> tuple[int, ...]:
     return tuple(out)
 
 
-def runs(order: Sequence[int], price: Price, budget: Budget | None = None, patience: int = 3
-         ) -> Partition | None:  # fmt: skip
+def runs(order: Sequence[int], price: Price, budget: Budget | None = None,
+         patience: int = PATIENCE,
+         filtered: bool = False) -> Partition | None:  # fmt: skip
     """The cheapest cuts of a linear order into runs; None where the budget ends first.
 
-    A run is given up when `patience` longer ones in turn do not fit.
+    A run is given up when `patience` longer ones in turn do not fit, or with `filtered` do not pay:
+    cuts that are known already cost no more.
     """
     best: list[tuple[float, int]] = [(0.0, 0)] + [(inf, 0)] * len(order)
     for start in range(len(order)):
@@ -119,7 +124,8 @@ def runs(order: Sequence[int], price: Price, budget: Budget | None = None, patie
         for end in range(start, len(order)):
             group |= 1 << order[end]
             cost = price(group)
-            misses = misses + 1 if cost == inf else 0
+            poor = cost == inf or (filtered and base + cost >= best[end + 1][0])
+            misses = misses + 1 if poor else 0
             if misses > patience:
                 break
             if base + cost < best[end + 1][0]:
@@ -131,6 +137,14 @@ def runs(order: Sequence[int], price: Price, budget: Budget | None = None, patie
         out.append(sum(1 << i for i in order[start:end]))
         end = start
     return tuple(reversed(out))
+
+
+def price_of(model: MemoryModel, energy: bool, group: int) -> float:
+    """DRAM bytes of a group, or its energy; infinite where a path leaves it and comes back."""
+    if group & (group - 1) and not model.network.is_convex(group):
+        return inf
+    cost = model.evaluate(group)
+    return cost.energy if energy else cost.dram_bytes
 
 
 def _branches(net: Network, i: int) -> bool:

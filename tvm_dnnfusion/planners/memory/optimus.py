@@ -7,9 +7,10 @@ further. After a cut the next group may start at any vertex of the frontier, or 
 virtual source vertex of the paper is the state itself. The cost is exact over this space and grows
 with the number of states, hence with the width of the graph.
 
-On-line: groups of low efficiency are filtered out. A group grows by one neighbour at a time, and
-goes on only where that pays: its cost is below that of its parts. The best chain of groups is then
-found over the states that are left, one frontier order at a time.
+On-line: groups of low efficiency are filtered out. Neighbouring groups are joined, the pair that
+saves most first, while that pays. Then the best cuts of the breadth-first order are taken, where
+they cost less; a run is given up when, for as many layers as the largest joined group has, it no
+longer pays. Cost: linear in layers, times the length of runs.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from math import inf
 
 from tvm_dnnfusion.cost.memory import GroupCost, MemoryModel, bits
+from tvm_dnnfusion.planners.memory.linear import PATIENCE, breadth_first, price_of, runs
 from tvm_dnnfusion.planners.memory.search import (
     Budget,
     Partition,
@@ -137,17 +140,21 @@ def _grown(model: MemoryModel, done: int) -> Iterator[tuple[int, GroupCost]]:
 @register_partitioner("optimus-online")
 @dataclass(frozen=True, slots=True)
 class OptimusOnline:
-    """The on-line variant: filtered groups, joined greedily by what they save.
-
-    `passes`: rounds of joining; each looks at the pairs that the last one changed.
-    """
+    """The on-line variant: filtered groups, joined greedily by what they save, and in runs."""
 
     energy: bool = False
 
     def search(self, model: MemoryModel, budget: Budget) -> Partition:
-        """Join neighbouring groups, the pair that saves most first, while that pays."""
+        """Groups joined while that pays, or filtered runs of one order where those cost less."""
         found = merged(model, budget, singles(model), self.energy)
         budget.offer(found, cost_of(model, found, self.energy))
+        largest = max((g.bit_count() for g in found), default=1)
+        price = partial(price_of, model, self.energy)
+        order = breadth_first(model.network)
+        cut = runs(order, price, budget, max(PATIENCE, largest), filtered=True)
+        groups = model.network.order(cut) if cut else None
+        if groups:
+            budget.offer(groups, cost_of(model, groups, self.energy))
         return budget.best or found
 
 
