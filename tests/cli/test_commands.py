@@ -192,6 +192,21 @@ def test_ctrl_c_leaves_nothing_and_exits_with_4(model, tmp_path):
     assert names(tmp_path) == []
 
 
+def test_the_command_is_over_when_it_has_said_all():
+    """Whatever threads are left: here one that sleeps, in earnest TVM's on a busy machine."""
+    program = (
+        "import atexit, threading, time; from tvm_dnnfusion.cli import main\n"
+        "threading.Thread(target=time.sleep, args=(600,)).start()\n"
+        "atexit.register(print, 'tidied up')\n"
+        "main(['devices', 'list', '--no-such-option'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 2 and "No such option" in done.stderr
+    assert done.stdout == "tidied up\n"
+
+
 def test_explain_reads_the_saved_plan(call, optimized):
     fused = call("explain", optimized, "block/conv1", "block/relu1")
     assert fused.code == 0
