@@ -18,6 +18,7 @@ from typing import Any
 from tvm_dnnfusion.schedules.cpu.rows import shared_rows
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import stage
+from tvm_dnnfusion.schedules.gpu.tile import written
 
 HELD_BYTES = 8192
 """Local memory that the rows of a group may take, so that four groups fit into 32 KiB at a time."""
@@ -103,4 +104,7 @@ def _inner(k: GpuKernel, name: str, row: Any, items: int) -> None:
         k.sch.vectorize(lane)
     k.sch.bind(item, "threadIdx.x")
     if folds:
+        copy = k.sch.get(k.sch.cache_write(name, 0, "local")).name_hint
+        k.sch.reverse_compute_at(copy, item)
+        written(k, copy, item)
         k.sch.decompose_reduction(name, folds[0])
