@@ -14,14 +14,14 @@ from tvm_dnnfusion.codegen.variants import Variants
 from tvm_dnnfusion.codegen.winograd_budget import WEIGHTS_GROWTH
 from tvm_dnnfusion.codegen.winograd_choice import MAX_TILE
 from tvm_dnnfusion.devices.registry import target_dict
-from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.devices.spec import DeviceSpec, with_sums
 from tvm_dnnfusion.devices.threads import ThreadReport, configure
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.measuring import block_measurer
 from tvm_dnnfusion.passes.dnnfusion import load_plan, rewrite_options
-from tvm_dnnfusion.passes.half import HalfPass
+from tvm_dnnfusion.passes.half import HalfPass, holds_float16
 from tvm_dnnfusion.pipeline import (
     Fused,
     Options,
@@ -123,6 +123,7 @@ def compile(
     winograd_memory: float = WEIGHTS_GROWTH,
     tuning_records: TuningDB | str | Path | None = None,
     float16: bool = False,
+    float16_sums: str = "float16",
     progress: Progress | None = None,
 ) -> Compiled:
     """Fuse and build a model.
@@ -146,23 +147,29 @@ def compile(
         where the fastest tiles need more, those that save the least time per byte give way.
     tuning_records : what `dnnfusion tune` wrote: its best parameters win over the templates' own.
     float16 : convolutions and products in float16, on a device that computes in it (docs/arm.md).
+    float16_sums : "float16", or "float32" to accumulate what is float16 in the wider type: for
+        `float16`, and for models that are in float16 themselves.
     progress : called with the name of each step before it begins.
 
     Raises
     ------
     InputError for a model that cannot be read or imported, PlanError for a plan of another model,
     DeviceError for an unknown device or target, PlannerError for an unknown planner, TypeError for
-    a planner, device, rewrite or winograd_memory of another kind, ValueError for a `winograd` that
-    there is not or a `winograd_memory` below 1: the last four before the model is read.
+    a planner, device, rewrite or winograd_memory of another kind, ValueError for a `winograd` or
+    `float16_sums` that there is not or a `winograd_memory` below 1: the last four before the model
+    is read.
     """
     check_choices(planner, device, rewrite, winograd, winograd_memory)
     say = progress or (lambda step: None)
     chosen = device_for(target, device)
+    wide = with_sums(chosen, float16_sums)
     rewriting = rewrite_options(rewrite)
     half = HalfPass(chosen, rewriting) if float16 else None
     report = configure(threads)
     say("import")
     original = load(model, shapes, params=params)
+    if float16 or holds_float16(original):  # other models would get smaller tiles for nothing
+        chosen = wide
     variants = Variants(chosen, winograd, winograd_memory)
     measurer = block_measurer(chosen, report.count, variants) if measure else None
     cost = cost_for(profile, chosen, measurer, threads=threads, variants=variants)

@@ -20,7 +20,7 @@ from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import Stages
 from tvm_dnnfusion.codegen.tiles import Operand, Tile, by_lane, conv_tile, conv_tiles
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 # Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
@@ -183,7 +183,9 @@ def _anchor(sizes: ConvShape, source: Value, w: Weights, shape: Dims, stages: St
         return x * w.packed(outer, c, *taps, ci, inner, lane)
 
     folded = (ic // w.inner, *sizes.kernel, w.inner)
-    return compute(stages.name("anchor"), shape, expr, folded, te.sum)
+    sums = stages.sums(source.dtype)
+    stage = compute(stages.name("anchor"), shape, expr, folded, te.sum, sums)
+    return narrowed(stage, source.dtype)
 
 
 def _aligned(sizes: ConvShape, source: Value, w: Weights, stages: Stages) -> Value:

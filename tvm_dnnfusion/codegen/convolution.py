@@ -15,7 +15,7 @@ from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.stages import Packed, Stages
 from tvm_dnnfusion.codegen.tiles import conv_tile, window_tile
 from tvm_dnnfusion.codegen.transposed import transposed
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.codegen.winograd import winograd
 from tvm_dnnfusion.codegen.winograd_choice import choose
@@ -72,8 +72,9 @@ def _depthwise(
         x = source(body, logical, taps)
         return x * packed(place[1], *taps, lane)
 
-    stage = compute(stages.name("anchor"), layout.shape(shape), expr, sizes.kernel, te.sum)
-    out = load(stage, shape, layout)
+    domain, sums = layout.shape(shape), stages.sums(x.dtype)
+    stage = compute(stages.name("anchor"), domain, expr, sizes.kernel, te.sum, sums)
+    out = load(narrowed(stage, x.dtype), shape, layout)
     out.push = lambda body, i: layout.logical(i)
     return out
 

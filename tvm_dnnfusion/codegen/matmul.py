@@ -18,7 +18,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
 from tvm_dnnfusion.codegen.tiles import product_tile, product_tiles
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, lies_in_rows
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, lies_in_rows, narrowed
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 
@@ -41,14 +41,16 @@ def matmul(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
         x = body.read(a, (*broadcast(lead, a.shape[:-2]), row, depth))
         return x * columns(body, broadcast(lead, batch), block, depth, lane)
 
-    stage = compute(stages.name("anchor"), (*shape[:-2], m, blocks, lanes), expr, (k,), te.sum)
+    domain, sums = (*shape[:-2], m, blocks, lanes), stages.sums(a.dtype)
+    stage = compute(stages.name("anchor"), domain, expr, (k,), te.sum, sums)
+    stage = narrowed(stage, a.dtype)
 
     def at(body: Body, index: Index) -> Any:
         col = index[-1]
         return stage(*index[:-1], body.simplify(col // lanes), body.simplify(col % lanes))
 
     out = Value(shape, a.dtype, at, resident=True)
-    stages.domain = (*shape[:-2], m, blocks, lanes)
+    stages.domain = domain
     if n == blocks * lanes:
         out.push = lambda body, i: (*i[:-2], body.simplify(i[-2] * lanes + i[-1]))
     return out

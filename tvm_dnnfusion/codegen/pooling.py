@@ -11,7 +11,7 @@ from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -44,8 +44,9 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
         taps,
         op.ints("pool_size"),
         te.sum if average else MAX,
+        stages.sums(x.dtype) if average else "",
     )
-    return _result(op, stage, x, shape, layout, rank, average)
+    return _result(op, narrowed(stage, x.dtype), x, shape, layout, rank, average)
 
 
 def _with_border(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:
@@ -97,8 +98,9 @@ def _after_convolution(
         _covered(op, mid, layout, rank),
         op.ints("pool_size"),
         te.sum if average else MAX,
+        stages.sums(x.dtype) if average else "",
     )
-    return _result(op, stage, x, shape, layout, rank, average)
+    return _result(op, narrowed(stage, x.dtype), x, shape, layout, rank, average)
 
 
 def _middle(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:

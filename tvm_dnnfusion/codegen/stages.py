@@ -25,7 +25,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import Tile
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 
@@ -76,6 +76,10 @@ class Stages:
         self.arguments.append((source, tensor))
         return tensor
 
+    def sums(self, dtype: str) -> str:
+        """The dtype in which sums of `dtype` are kept, "" for its own."""
+        return self.device.sums if dtype == "float16" else ""
+
     def hold(self, value: Value, role: str = "hold", layout: Layout = PLAIN) -> Value:
         """The value as a stage of its own."""
         stage = store(self.name(role), value, layout)
@@ -124,8 +128,9 @@ class Stages:
                 logical[a] = i
             return body.read(value, tuple(logical))
 
-        stage = compute(self.name(role), layout.shape(kept), expr, extents, combine)
-        return load(stage, kept, layout)
+        sums = self.sums(value.dtype) if combine is te.sum else ""
+        stage = compute(self.name(role), layout.shape(kept), expr, extents, combine, sums)
+        return load(narrowed(stage, value.dtype), kept, layout)
 
     def _reduce_lanes(
         self,
@@ -154,9 +159,10 @@ class Stages:
                 k < n, lambda: body.read(value, tuple(place)), lambda: identity(value.dtype)
             )
 
-        part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
+        sums = self.sums(value.dtype) if combine is te.sum else ""
+        part = compute(self.name("part"), (*kept, lanes), partial, extents, combine, sums)
         stage = compute(self.name(role), kept, lambda body, index: part(*index), (lanes,), combine)
-        return load(stage, kept)
+        return load(narrowed(stage, value.dtype), kept)
 
 
 def row_items(device: DeviceSpec, extent: int, lanes: int) -> int:

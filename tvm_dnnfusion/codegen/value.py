@@ -163,11 +163,13 @@ def compute(
     expr: Callable[[Body, Index], Any],
     reduce: tuple[int, ...] = (),
     combine: Callable[..., Any] | None = None,
+    sums: str = "",
 ) -> Any:
     """A stage: a te.Tensor of `shape`, element by `expr(body, index)`.
 
     With `reduce`, further axes of those extents are appended to the index and folded by `combine`
-    (te.sum, te.max ...). The stage's block in TIR bears `name`.
+    (te.sum, te.max ...), in the dtype `sums` where that is given. The stage's block in TIR bears
+    `name`.
     """
     axes = [te.reduce_axis((0, n), f"r{i}") for i, n in enumerate(reduce)]
 
@@ -175,9 +177,35 @@ def compute(
         ranges = dict(zip(index, shape)) | {a.var: n for a, n in zip(axes, reduce)}
         body = Body(ranges)
         out = body.close(expr(body, (*index, *(a.var for a in axes))))
+        if sums:
+            out = _widened(out, sums)
         return combine(out, axis=axes) if combine is not None else out
 
     return te.compute(shape, element, name=name)
+
+
+def _widened(expr: Any, dtype: str) -> Any:
+    """The term of a sum in a wider dtype; a product is exact there."""
+    if isinstance(expr, tirx.Mul):
+        return tirx.Cast(dtype, expr.a) * tirx.Cast(dtype, expr.b)
+    return tirx.Cast(dtype, expr)
+
+
+@dataclass(frozen=True)
+class Narrowed:
+    """A stage whose sums are kept in a wider dtype than its readers are made for."""
+
+    stage: Any
+    dtype: str
+
+    def __call__(self, *index: Any) -> Any:
+        """The element in the narrow dtype."""
+        return tirx.Cast(self.dtype, self.stage(*index))
+
+
+def narrowed(stage: Any, dtype: str) -> Any:
+    """The stage as one of `dtype`."""
+    return stage if str(stage.dtype) == dtype else Narrowed(stage, dtype)
 
 
 def store(name: str, value: Value, layout: Layout = PLAIN) -> Any:

@@ -6,7 +6,7 @@ the built-in ones: `register(DeviceSpec(...))`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Entries = tuple[tuple[str, object], ...]
 """A target's entries, sorted by name; lists in it are tuples, so that specs can be hashed."""
@@ -46,6 +46,7 @@ class DeviceSpec:
     `kind` is "cpu" or "gpu". `vector_bits` and `vector_registers` describe the SIMD unit (of a GPU:
     the widest access of a work item, and its registers of that width), `cores` the cores or compute
     units used, caches are per core except `l3_bytes` (of a GPU: `l2_bytes` is shared too),
+    `sums` is the dtype in which sums of float16 are kept, "" for float16 itself (`with_sums`).
     `kernel_args` limits the buffers that one kernel may take. `peak_gflops` and `bandwidth_gbs`
     (float32, all cores) feed the analytic cost; 0 where unknown. `features` are instruction sets in
     LLVM's spelling ("neon", "fullfp16", "dotprod"), listed for ARM only. `target` is TVM's target
@@ -68,6 +69,7 @@ class DeviceSpec:
     gpu: Gpu | None = None
     host: Entries = ()
     title: str = ""
+    sums: str = ""
 
     def lanes(self, dtype: str = "float32") -> int:
         """Elements of `dtype` in one vector register."""
@@ -78,6 +80,19 @@ class DeviceSpec:
     def fp16(self) -> bool:
         """Whether the device computes in half precision, instead of only storing it."""
         return self.gpu.fp16 if self.gpu is not None else "fullfp16" in self.features
+
+
+def with_sums(device: DeviceSpec, dtype: str) -> DeviceSpec:
+    """The device with sums of float16 kept in `dtype`: "float16" or "float32".
+
+    Wider accumulators take twice the registers, so that tiles have half as many of them. Raises
+    ValueError for another dtype.
+    """
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"float16_sums is {dtype!r}; it takes 'float16' or 'float32'")
+    if dtype == "float16":
+        return device
+    return replace(device, sums=dtype, vector_registers=max(1, device.vector_registers // 2))
 
 
 def entries(target: dict[str, object]) -> Entries:

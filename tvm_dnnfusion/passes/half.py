@@ -19,7 +19,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import tvm
+import tvm_ffi
 from tvm import relax
+from tvm.ir import GenericConst
 
 from tvm_dnnfusion.devices.registry import DeviceError
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -36,8 +38,9 @@ _NEVER = 2
 class HalfPass:
     """Float16 for a device that computes in it.
 
-    Sums are of float16 too: errors grow with their length (docs/arm.md has measured ones). Raises
-    DeviceError for a device that only stores float16.
+    Sums are of float16 too, unless the device keeps them in float32 (`with_sums`): their errors
+    grow with their length (docs/arm.md has measured ones). Raises DeviceError for a device that
+    only stores float16.
     """
 
     def __init__(self, device: DeviceSpec, rewriting: RewriteOptions | None = None):
@@ -72,3 +75,18 @@ def _in_float32(names: tuple[str, ...]) -> Iterator[None]:
 def _set(op: Any, policy: int) -> None:
     op.reset_attr(_POLICY)
     op.set_attr(_POLICY, policy)
+
+
+def holds_float16(mod: tvm.IRModule) -> bool:
+    """Whether a parameter or a constant of a module is in float16."""
+    found: list[bool] = []
+
+    def typed(node: Any) -> None:
+        found.append(str(getattr(node.ty, "dtype", "")) == "float16")
+
+    for func in mod.functions.values():
+        if isinstance(func, relax.Function):
+            for param in func.params:
+                typed(param)
+            tvm_ffi.structural_walk(func.body, [(GenericConst, typed)])
+    return any(found)

@@ -1,33 +1,12 @@
-"""Whole models on an OpenCL device, through the ordinary VM, against ONNX Runtime."""
+"""Whole models for GPUs, built. Their outputs: `tests/opencl/test_models.py`."""
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import tvm
-from tvm import relax
 
 import tvm_dnnfusion
 from tests import models
-from tests.schedules.gpu.kernels import DEVICES, device, opencl, target_of
-from tvm_dnnfusion.runtime.reference import run_onnx
-from tvm_dnnfusion.runtime.signature import flatten
-
-SMALL = ("attention", "se_block", "transformer")
-"""Those whose kernels PoCL compiles in seconds."""
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_outputs_equal_those_of_onnx_runtime(name: str):
-    pytest.importorskip("onnxruntime")
-    machine, spec = opencl(), device(DEVICES[SMALL.index(name) % 2])
-    model, inputs = models.load(name), models.inputs(name)
-    made = tvm_dnnfusion.compile(model, target_of(spec), device=spec)
-    vm = relax.VirtualMachine(made.executable, machine)
-    found = flatten(vm["main"](*[tvm.runtime.tensor(a, machine) for a in inputs.values()]))
-    wanted = list(run_onnx(model, inputs).values())
-    for a, b in zip(found, wanted, strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["mali", "adreno"])
