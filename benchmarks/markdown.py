@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 
 from benchmarks.tables import OURS, Report, Result, geometric_mean
 
-BUSY = 0.5
-"""Load average before the run above which the table says that the machine was not idle."""
+BUSY = 0.05
+"""Share of processor time taken by others above which a time is named as disturbed."""
 
 ROUGH = 1e-3
 """Deviation above which a time is named as that of a less exact runtime."""
@@ -156,9 +156,7 @@ def _share(report: Report, model: str) -> str:
 
 def _notes(report: Report) -> Sequence[str]:
     notes: list[str] = []
-    load = float(str(report.machine["load_average"]))
-    if load > BUSY:
-        notes.append(f"The machine was busy (load average {load} before the run): not for quoting.")
+    notes.append(_quiet(report))
     fewer = [f"{r.model}/{r.peer} {r.timing.rounds}" for r in _fewer(report) if r.timing]
     if fewer:
         notes.append(f"\\* fewer rounds, to bound the time: {', '.join(fewer)}.")
@@ -169,6 +167,15 @@ def _notes(report: Report) -> Sequence[str]:
     if failed:
         notes.append("Without a time:\n\n" + "\n".join(failed))
     return notes
+
+
+def _quiet(report: Report) -> str:
+    """What else the machine did while times were taken."""
+    timed = [(r, r.timing.others) for r in report.results if r.timing is not None]
+    most = max((others for _, others in timed), default=0.0)
+    note = f"Others took at most {most:.0%} of the processors' time while a peer was timed."
+    busy = [f"{r.model}/{r.peer} {others:.0%}" for r, others in timed if others > BUSY]
+    return f"{note} Disturbed: {', '.join(busy)}." if busy else note
 
 
 def _is_rough(result: Result) -> bool:

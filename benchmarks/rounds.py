@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from benchmarks.machine import ProcessorTime, share_of_others
 
 if TYPE_CHECKING:
     from benchmarks.peers import Session
@@ -38,7 +40,9 @@ may still have two workers on one processor (seen as one inference of 15 ms amon
 class Timing:
     """Latency of one peer on one model, in milliseconds, over `rounds` turns.
 
-    `median_ms` and `p90_ms` are over the turns, each of which counts with its own median.
+    `median_ms` and `p90_ms` are over the turns, each of which counts with its own median. `others`
+    is the share of the machine's processor time that other processes, or other guests of its
+    hypervisor, took in these turns.
     """
 
     median_ms: float
@@ -46,6 +50,7 @@ class Timing:
     min_ms: float
     rounds: int
     runs: int
+    others: float = 0.0
 
 
 def measure(
@@ -62,16 +67,19 @@ def measure(
         for name, once in first.items()
     }
     samples: dict[str, list[list[float]]] = {name: [] for name in sessions}
+    spent: dict[str, list[ProcessorTime]] = {name: [] for name in sessions}
     order = random.Random(0)
     for index in range(rounds):
         for name in order.sample(list(sessions), len(sessions)):
             if (index + 1) * turns[name] // rounds > index * turns[name] // rounds:
+                before = ProcessorTime.now()
                 samples[name].append(_turn(sessions[name], first[name]))
-    return {name: summarize(found) for name, found in samples.items()}
+                spent[name].append(ProcessorTime.now().since(before))
+    return {name: summarize(found, spent[name]) for name, found in samples.items()}
 
 
-def summarize(samples: list[list[float]]) -> Timing:
-    """Timing of turns, each a list of seconds."""
+def summarize(samples: list[list[float]], spent: Sequence[ProcessorTime] = ()) -> Timing:
+    """Timing of turns, each a list of seconds; `spent`: the processor time of each."""
     medians = [statistics.median(turn) * 1e3 for turn in samples]
     return Timing(
         median_ms=statistics.median(medians),
@@ -79,6 +87,7 @@ def summarize(samples: list[list[float]]) -> Timing:
         min_ms=min(min(turn) for turn in samples) * 1e3,
         rounds=len(samples),
         runs=sum(len(turn) for turn in samples),
+        others=round(share_of_others(spent), 4),
     )
 
 

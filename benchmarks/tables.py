@@ -128,14 +128,12 @@ def from_json(text: str) -> Report:
 def merge(reports: Iterable[Report]) -> Report:
     """Reports of single models as one: a later result replaces an earlier one of the same pair.
 
-    The machine's figures are those of the last report, its load the highest of all.
+    The machine's figures are those of the last report.
     """
     found = list(reports)
     rows = {(r.model, r.peer): r for report in found for r in report.results}
-    load = max(float(str(report.machine["load_average"])) for report in found)
-    machine = {**found[-1].machine, "load_average": load}
     versions = {name: v for report in found for name, v in report.versions.items()}
-    return Report(machine, versions, min(r.rounds for r in found), tuple(rows.values()))
+    return Report(found[-1].machine, versions, min(r.rounds for r in found), tuple(rows.values()))
 
 
 def _result(row: dict[str, Any]) -> Result:

@@ -8,6 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ pytest.importorskip("onnxruntime")
 
 from benchmarks import latency, markdown, memory, peers, rounds, slowest, subject, tables
 from benchmarks.built import Net
+from benchmarks.machine import ProcessorTime, share_of_others
 from benchmarks.peers import Session
 from benchmarks.rounds import Timing
 from benchmarks.tables import Report, Result, Slowest
@@ -27,7 +29,6 @@ MACHINE = {
     "threads": 2,
     "peak_gflops": 100.0,
     "bandwidth_gbs": 10.0,
-    "load_average": 0.1,
 }
 
 
@@ -70,11 +71,28 @@ def test_markdown_has_a_row_per_model_and_says_what_is_missing() -> None:
     assert "- b, zero: outputs deviate" in text
 
 
-def test_a_busy_machine_is_named() -> None:
-    quiet = _report(*_row("a", 2.0, 4.0))
-    busy = Report({**MACHINE, "load_average": 3.2}, quiet.versions, 5, quiet.results)
-    assert "busy" not in markdown.to_markdown(quiet)
-    assert "load average 3.2" in markdown.to_markdown(busy)
+def test_times_taken_on_a_busy_machine_are_named() -> None:
+    quiet, rival = _row("a", 2.0, 4.0)
+    busy = replace(rival, timing=replace(_timing(4.0), others=0.32))
+    assert "at most 0% of" in markdown.to_markdown(_report(quiet, rival))
+    assert "Disturbed: a/ort 32%." in markdown.to_markdown(_report(quiet, busy))
+
+
+def test_the_share_of_others_is_what_this_process_did_not_spend() -> None:
+    turns = [ProcessorTime(2.0, 1.0, 1.0), ProcessorTime(2.0, 2.0, 1.0)]
+    assert share_of_others(turns) == 0.25
+    assert share_of_others([]) == 0.0
+    assert share_of_others([ProcessorTime(1.0, 0.1, 0.2)]) == 0.0, "rough ticks are no gift"
+
+
+def test_processor_time_tells_own_work_from_that_of_others() -> None:
+    before = ProcessorTime.now()
+    end = time.process_time() + 0.3
+    while time.process_time() < end:
+        pass
+    spent = ProcessorTime.now().since(before)
+    assert spent.own == pytest.approx(0.3, abs=0.1)
+    assert spent.all == 0.0 or spent.all >= spent.spent > 0.2
 
 
 def test_the_best_rival_counts_and_variants_do_not() -> None:
@@ -111,7 +129,7 @@ def test_json_is_read_back_and_merged_by_model_and_peer() -> None:
     worst = Slowest("k", 1, 1.0, 0.5, 0.5)
     first = _report(*_row("a", 2.0, 4.0), Result("a", "mnn", None, problem="failed"))
     again = Report(
-        {**MACHINE, "load_average": 0.7},
+        {**MACHINE, "peak_gflops": 110.0},
         {"MNN": "3"},
         3,
         (Result("a", "mnn", _timing(5.0), slowest=worst), *_row("b", 1.0, 1.0)),
@@ -120,7 +138,7 @@ def test_json_is_read_back_and_merged_by_model_and_peer() -> None:
     both = tables.merge([first, tables.from_json(tables.to_json(again))])
     assert both.models == ("a", "b")
     assert both.median_ms("a", "mnn") == 5.0 and both.median_ms("a", "ort") == 4.0
-    assert both.machine["load_average"] == 0.7 and both.rounds == 3
+    assert both.machine["peak_gflops"] == 110.0 and both.rounds == 3
     assert both.versions == {"apache-tvm": "0.27", "MNN": "3"}
 
 

@@ -135,7 +135,7 @@ def measure(case: Case, threads: int, seconds: float) -> Row:
 def _heading(facts: dict[str, object]) -> str:
     title = (
         f"{facts['threads']} threads on {facts['cpu']}: {facts['peak_gflops']} GFLOP/s, "
-        f"{facts['bandwidth_gbs']} GB/s; load average {facts['load_average']}"
+        f"{facts['bandwidth_gbs']} GB/s"
     )
     return f"{title}\n\n| {' | '.join(COLUMNS)} |\n| --- |{' ---: |' * (len(COLUMNS) - 1)}"
 

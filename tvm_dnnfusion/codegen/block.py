@@ -24,6 +24,7 @@ from tvm_dnnfusion.codegen import (
     pointwise,
     pooling,
     reductions,
+    roi,
     vecmath,
 )
 from tvm_dnnfusion.codegen.inplace import Slot, write_into
@@ -47,6 +48,7 @@ KINDS = (
     | frozenset(pooling.KINDS)
     | frozenset(matmul.KINDS)
     | frozenset(attention.KINDS)
+    | frozenset(roi.KINDS)
 )
 
 # A constant of at most this many elements that are all equal becomes an immediate.
@@ -208,7 +210,8 @@ class _Lowering:
             if value.shape != shape or value.dtype != self.graph.tensors[tensor].dtype:
                 raise NotLowerable(f"{op.name} ({op.kind}) came out as {value.shape} {value.dtype}")
             value.readers += self.readers.get(tensor, 0)
-            value.weight = 1 if value.resident else pointwise.weight(op, inputs)
+            known = max(value.weight, pointwise.weight(op, inputs))
+            value.weight = 1 if value.resident else known
             self.values[tensor] = value
             if tensor in self.escaping:
                 self._store(tensor, value)
@@ -218,7 +221,7 @@ class _Lowering:
         shared = value.readers > 1
         if value.weight <= (pointwise.MAX_SHARED_WEIGHT if shared else pointwise.MAX_WEIGHT):
             return value
-        held = self.stages.hold(value)
+        held = self.stages.hold(value, layout=value.layout)
         for tensor in [t for t, v in self.values.items() if v is value]:
             self.values[tensor] = held
         return held
@@ -241,6 +244,8 @@ class _Lowering:
             out = matmul.matmul(op, inputs, self.graph, self.stages)
         elif op.kind in attention.KINDS:
             out = attention.attention(op, inputs, self.graph, self.stages)
+        elif op.kind in roi.KINDS:
+            out = roi.KINDS[op.kind](op, inputs, shapes[0], self.stages)
         else:
             out = pointwise.emit(op, inputs, shapes[0], dtype)
         if out is None:
@@ -250,6 +255,8 @@ class _Lowering:
     def _store(self, tensor: str, value: Value) -> None:
         """An output stage; later ops of the block read it."""
         layout = self.layouts.get(tensor, PLAIN)
+        if value.weight > pointwise.MAX_WEIGHT and value.layout not in (PLAIN, layout):
+            value = self.stages.hold(value, layout=value.layout)  # long vectors need its own order
         name = self.stages.name("out")
         if self._follows_anchor(value, layout):
             self.outputs[tensor] = (self._store_moved(name, value, layout), layout)

@@ -158,7 +158,7 @@ ENTRIES: dict[str, Entry] = {**_ELEMENTWISE, **_CREATION, **_MOVEMENT, **_REDUCT
 
 OWN_KERNEL = frozenset(
     "sort argsort topk median cumsum cumprod multinomial_from_uniform scatter_elements scatter_nd"
-    " index_put bucketize hamming_window vision.roi_align vision.roi_pool"
+    " index_put bucketize hamming_window vision.roi_pool"
     " vision.multibox_transform_loc nn.nll_loss nn.cross_entropy_with_logits"
     " image.grid_sample image.affine_grid"
     # not written as functions of an index in `codegen` (yet), so a block cannot hold them either
