@@ -131,7 +131,7 @@ def test_what_decides_a_measurement_is_in_its_key(
         settings = replace(one, threads=threads)
         before = bench(module, arrays, registry.get(name), address(phone), settings,
                        before=before, keep=kept.append)  # fmt: skip
-        assert len(kept) == 1, "measured anew"
+        assert len(kept) == 1, f"not measured anew: {before}"
 
 
 def test_wrong_results_are_no_times(phone: process.Phone, monkeypatch: pytest.MonkeyPatch) -> None:
