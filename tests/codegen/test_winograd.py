@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -117,6 +118,33 @@ def test_packing_against_its_formula():
         place = (k // 12, x, tap, c // 4, c % 4, k % 12 // 4, k % 4)
         assert packed[place] == np.float32(full[k, c, tap, x // 4, x % 4])
     assert np.count_nonzero(packed) == np.count_nonzero(full)
+
+
+def test_fresh_weights_are_laid_out_as_they_are():
+    tiling = Tiling(2, 1, 1, 2, 1, 1, 4, 4, 3, 2, 3, 4, fresh=True)
+    data = np.random.default_rng(0).uniform(-1, 1, (10, 7, 2, 3, 3)).astype("float32")
+    packed = pack(data, tiling)
+    assert packed.shape == tiling.weight_shape == (1, 2, 2, 4, 9, 3, 4)
+    for k, c, tap, x in np.ndindex(10, 7, 2, 9):
+        place = (k // 12, tap, c // 4, c % 4, x, k % 12 // 4, k % 4)
+        assert packed[place] == data[k, c, tap, x // 3, x % 3]
+    assert np.count_nonzero(packed) == data.size
+
+
+@pytest.mark.parametrize("groups", ["shared", "own"])
+@pytest.mark.parametrize(("m", "rank"), [(2, 2), (4, 2), (6, 2), (2, 3)])
+def test_a_kernel_transforms_fresh_weights(m, rank, groups, force):
+    """Channels by channels where the cores share the groups, all at once where they do not."""
+    device = replace(DEVICE, l2_bytes=1 << 16)  # parts of the channels, in kernels of this size
+    size = (2, 24, 22)[-rank:]
+
+    def wanted(tiling):
+        return tiling.fresh and tiling.shared(device.cores) == (groups == "shared")
+
+    force(m, wanted)
+    graph = built(lambda b: conv(b, b.input("x", (1, 64, *size)), 64, 40, rank))
+    func = check(graph, m, {"x": BLOCKED}, device, both=m == 2 and rank == 2)
+    assert "weight = T.sblock_alloc_buffer" in func.script()
 
 
 @pytest.mark.parametrize("m", SIZES)

@@ -5,7 +5,8 @@ products per pair of channels instead of 9 * m * m: 2.25 times fewer for m = 2, 
 for m = 6. A third axis (C3D) is summed directly: its taps lengthen the sum over channels.
 
     data    V[x]    = B^T d B                     d: the a x a inputs under a tile, x: one of a * a
-    prod    M[x]    = sum_{depth tap, c} V[x, c] * U[x, c, k]        U = G g G^T, packed beforehand
+    weight  U[x]    = G g G^T                     or packed beforehand
+    prod    M[x]    = sum_{depth tap, c} V[x, c] * U[x, c, k]
     anchor  y       = A^T M A                     and the block's epilogue follows
 
 Stages are written in the plain sense here; `schedules/cpu/winograd.py` builds the loops.
@@ -26,15 +27,20 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.conv_shape import ConvShape, Dims
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.codegen.movement import both, padded
+from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.codegen.stages import Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
-from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform, transformed
+from tvm_dnnfusion.codegen.winograd_matrices import TAPS, Row, Transform, transform, transformed
+
+_SHARE_OF_L2 = 0.4
+"""Part of L2 that the factors of a panel may fill, where they are made as they are used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
     """How F(m, 3) cuts a convolution. `down` and `across` count tiles, `depth` output slices,
-    `taps` the depth taps, `vectors` the vectors of output channels in a register tile."""
+    `taps` the depth taps, `vectors` the vectors of output channels in a register tile. `fresh`: the
+    kernel reads the weights as they are and transforms them itself."""
 
     m: int
     batch: int
@@ -48,6 +54,7 @@ class Tiling:
     channel_blocks: int
     out_blocks: int
     lanes: int
+    fresh: bool = False
 
     @property
     def tiles(self) -> int:
@@ -73,6 +80,12 @@ class Tiling:
         """Whether the cores share the groups: too few to give each core its own."""
         return self.groups < 2 * cores
 
+    def blocks_at_once(self, l2_bytes: int) -> int:
+        """Channel blocks whose fresh factors for a panel, together, leave room in L2."""
+        one = 4 * self.points * self.taps * self.lanes * self.vectors * self.lanes
+        fit = max(1, int(l2_bytes * _SHARE_OF_L2) // one)
+        return max(d for d in divisors(self.channel_blocks) if d <= fit)
+
     @property
     def data_shape(self) -> Dims:
         """V: [group, point, slice, register tile, channel block, row, channel]."""
@@ -88,36 +101,64 @@ class Tiling:
         return (self.groups, panels, self.points, self.depth, q, *tail)
 
     @property
-    def weight_shape(self) -> Dims:
+    def factor_shape(self) -> Dims:
         """U: [panel, point, depth tap, channel block, channel, vector, lane]."""
         panels = self.out_blocks // self.vectors
         tail = (self.channel_blocks, self.lanes, self.vectors, self.lanes)
         return (panels, self.points, self.taps, *tail)
+
+    @property
+    def weight_shape(self) -> Dims:
+        """The constant: U, or, where it is fresh, g as [panel, depth tap, channel block, channel,
+        tap, vector, lane]."""
+        if not self.fresh:
+            return self.factor_shape
+        panels, _, taps, blocks, lanes, *tail = self.factor_shape
+        return (panels, taps, blocks, lanes, TAPS**2, *tail)
 
 
 def winograd(sizes: ConvShape, x: Value, data: np.ndarray, tiling: Tiling, stages: Stages) -> Value:
     """The convolution as the stages data, prod and anchor."""
     t = transform(tiling.m)
     source = _blocked(x, tiling, stages)
-    stages.attrs["dnnfusion.winograd"] = [tiling.m, *sizes.pad_before]
+    at_once = tiling.channel_blocks
+    if tiling.fresh and tiling.shared(stages.device.cores):
+        at_once = tiling.blocks_at_once(stages.device.l2_bytes)
+    stages.attrs["dnnfusion.winograd"] = [tiling.m, at_once, *sizes.pad_before]
     constant = Packed("winograd", pack(data, tiling))
     weights = stages.argument(constant, tiling.weight_shape, x.dtype)
+    if tiling.fresh:
+        weights = _factors(weights, t, tiling, stages)
     v = _data(sizes, source, t, tiling, stages)
     products = _products(v, weights, tiling, stages)
     return _anchor(sizes, products, t, tiling, stages)
 
 
 def pack(data: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """[O, C, (depth), 3, 3] -> transformed and laid out as `Tiling.weight_shape`."""
+    """[O, C, (depth), 3, 3] -> laid out as `Tiling.weight_shape`, transformed unless fresh."""
     out, channels = data.shape[:2]
     lanes = tiling.lanes
-    full = transformed(data.reshape(out, channels, tiling.taps, 3, 3), tiling.m)
+    full = data.reshape(out, channels, tiling.taps, TAPS, TAPS)
+    full = full if tiling.fresh else transformed(full, tiling.m)
     extra = (tiling.out_blocks * lanes - out, tiling.channel_blocks * lanes - channels)
     full = np.pad(full, [(0, extra[0]), (0, extra[1]), (0, 0), (0, 0), (0, 0)])
     full = full.reshape(
-        -1, tiling.vectors, lanes, tiling.channel_blocks, lanes, tiling.taps, tiling.points
+        -1, tiling.vectors, lanes, tiling.channel_blocks, lanes, tiling.taps, full[0, 0, 0].size
     )
-    return np.ascontiguousarray(full.transpose(0, 6, 5, 3, 4, 1, 2), dtype=data.dtype)
+    order = (0, 5, 3, 4, 6, 1, 2) if tiling.fresh else (0, 6, 5, 3, 4, 1, 2)
+    return np.ascontiguousarray(full.transpose(order), dtype=data.dtype)
+
+
+def _factors(g: Any, t: Transform, tiling: Tiling, stages: Stages) -> Any:
+    """U from the weights as they are."""
+    a = t.alpha
+
+    def expr(body: Body, index: Index) -> Any:
+        panel, point, tap, cb, ci, vector, lane, i, j = index
+        entry = _entry(t.weights, point // a, i) * _entry(t.weights, point % a, j)
+        return entry * g(panel, tap, cb, ci, i * TAPS + j, vector, lane)
+
+    return compute(stages.name("weight"), tiling.factor_shape, expr, (TAPS, TAPS), te.sum)
 
 
 def _blocked(x: Value, tiling: Tiling, stages: Stages) -> Value:

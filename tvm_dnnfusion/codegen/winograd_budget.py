@@ -1,12 +1,13 @@
 """Winograd's choices within a budget: how much memory all weights of a module may take together.
 
-Weights transformed for m = 2, 4, 6 take 1.8, 4 and 7.1 times the memory of the originals. Every
-convolution first takes what is fastest (`winograd_choice.py`); while the sum is above the budget,
+Weights transformed for m = 2, 4, 6 take 1.8, 4 and 7.1 times the memory of the originals; fresh
+ones, which a kernel transforms itself, take no more than those. Every convolution first takes what
+`winograd_choice.py` finds best; while the sum is above the budget,
 the step down that costs the least time per byte is taken: to a smaller m, or to the direct
 template. Steps that later, larger ones made needless are undone, the last one first.
 
-Convolutions over one constant share what is transformed for one m: those of one m step down
-together, and it counts once.
+Convolutions over one constant share what is packed in one form, and that counts once; those of one
+m step down together.
 """
 
 from __future__ import annotations
@@ -53,11 +54,13 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """F(m, 3), or the direct template for m = 0: cycles of one core, bytes of the weights."""
+    """F(m, 3), or the direct template for m = 0: cycles of one core, bytes of the weights, and
+    their form, equal where they are the same constant."""
 
     m: int
     cycles: float
     size: int
+    form: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +81,8 @@ class _Shared:
 
     def bytes_of(self, state: State) -> int:
         """Memory of all forms in which the constant is held."""
-        forms = {way.m: way.size for way in self.taken(state)}
-        return sum((({0: self.size} if self.kept else {}) | forms).values())
+        forms = {way.form: way.size for way in self.taken(state)}
+        return sum((({(): self.size} if self.kept else {}) | forms).values())
 
     def step(self, state: State) -> _Step | None:
         """The step down that costs the least time per byte; None where no byte can be saved."""
@@ -215,8 +218,9 @@ def _ways(sizes: ConvShape, device: DeviceSpec, limit: int, size: int) -> tuple[
     for m in sorted(SIZES, reverse=True):
         choice = best(sizes, device, m) if m <= limit else None
         if choice is not None and all(way.m != choice.tiling.m for way in ways):
-            held = 4 * math.prod(choice.tiling.weight_shape)
-            ways.append(_Way(choice.tiling.m, choice.cycles, held))
+            t = choice.tiling
+            form = (0 if t.fresh else t.m, *t.weight_shape)
+            ways.append(_Way(t.m, choice.cycles, 4 * math.prod(t.weight_shape), form))
     return (*ways, _Way(0, direct_cycles(sizes, device), size))
 
 

@@ -6,6 +6,8 @@ A model of one core's cycles, in vector operations. With T tiles in G groups, a 
     products   T * a^2 * taps * C * K / lanes
     transforms T * (slices * C * in(m) + depth * K * out(m)) / lanes
     weights    a^2 * taps * C * K * 4 bytes: once from memory, and again from L3 for every group
+    fresh      9 * taps * C * K * 4 bytes from memory, and their transform: once where each core has
+               groups of its own, else for every group, but then they are used while in L2
     data       once more from L3 for every panel of output channels, where a group outgrows L2
 
 Numbers in the table were measured on a Zen 4 core with AVX-512; they are ratios to one vector FMA.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from math import prod
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
 from tvm_dnnfusion.codegen.params import Choices
@@ -34,6 +37,17 @@ docs/winograd.md."""
 
 _TRANSFORM = {2: (50.0, 35.0), 4: (200.0, 150.0), 6: (550.0, 420.0)}
 """Cycles of B^T d B, and of A^T M A with its store, per tile and vector of channels."""
+
+_WEIGHTS = {2: 240.0, 4: 500.0, 6: 880.0}
+"""Cycles of G g G^T with its stores, per input channel and vector of output channels. Each store
+goes to a line of its own, from L2: some 14 cycles, which is nearly all of it."""
+
+CYCLES_PER_BYTE = 0.15
+"""What a byte of weights is worth, in cycles: 25 megabytes are worth a millisecond.
+Fresh weights, or a smaller m, are taken where they save memory at a better rate."""
+
+_SHARE_OF_L3 = 0.25
+"""Part of L3 that all factors may fill where they are made before the groups begin."""
 
 _DIRECT_SHARE = 0.93
 """Part of the FMA peak that the register tiles of direct convolutions reach."""
@@ -74,6 +88,11 @@ class Choice:
     cycles: float
     direct: float
 
+    @property
+    def price(self) -> float:
+        """The cycles, and what the memory for the weights is worth."""
+        return self.cycles + CYCLES_PER_BYTE * 4 * prod(self.tiling.weight_shape)
+
 
 def choose(
     sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE, choices: Choices | None = None
@@ -90,7 +109,7 @@ def choose(
     if m == 0:
         return None
     if found is None or found.tiling.m != m:
-        found = min(_of_size(sizes, device, m), key=lambda c: c.cycles)
+        found = min(_of_size(sizes, device, m), key=lambda c: c.price)
     tiling = found.tiling
     rows, parts = choices.pick(
         "winograd_tiles",
@@ -111,8 +130,8 @@ def _sizes_offered(sizes: ConvShape, device: DeviceSpec, limit: int) -> tuple[in
 
 def _tiles_offered(sizes: ConvShape, device: DeviceSpec, m: int) -> list[tuple[int, int]]:
     """The tilings that the model thinks best, the best first."""
-    ordered = sorted(_of_size(sizes, device, m), key=lambda c: c.cycles)
-    return [_tiles(c) for c in ordered[:OFFERED]]
+    ordered = sorted(_of_size(sizes, device, m), key=lambda c: c.price)
+    return list(dict.fromkeys(_tiles(c) for c in ordered))[:OFFERED]
 
 
 def _tiles(choice: Choice) -> tuple[int, int]:
@@ -123,10 +142,11 @@ def _tiles(choice: Choice) -> tuple[int, int]:
 def best(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Choice | None:
     """As `choose`, with the cycles that the model expects."""
     best: Choice | None = None
+    direct = direct_cycles(sizes, device) + CYCLES_PER_BYTE * _bytes(sizes, device)
     for found in candidates(sizes, device, limit):  # m from small to large
         larger = best is None or found.tiling.m > best.tiling.m
-        limit_cycles = found.direct if best is None else best.cycles
-        if found.cycles < limit_cycles * (_WORTH if larger else 1.0):
+        limit_price = direct if best is None else best.price
+        if found.price < limit_price * (_WORTH if larger else 1.0):
             best = found
     return best
 
@@ -140,6 +160,20 @@ def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> I
         if m <= limit:
             for tiling in _tilings(sizes, device, m):
                 yield Choice(tiling, _cycles(sizes, tiling, device), direct)
+                fresh = replace(tiling, fresh=True)
+                if _may_be_fresh(fresh, device):
+                    yield Choice(fresh, _cycles(sizes, fresh, device), direct)
+
+
+def _may_be_fresh(t: Tiling, device: DeviceSpec) -> bool:
+    """Factors that are made for all groups pass through L3.
+
+    Cores that multiply by lanes keep packed weights: what the transform costs was not measured
+    there.
+    """
+    if by_lane(device):
+        return False
+    return t.shared(device.cores) or 4 * prod(t.factor_shape) <= device.l3_bytes * _SHARE_OF_L3
 
 
 def possible(sizes: ConvShape, device: DeviceSpec) -> bool:
@@ -195,6 +229,12 @@ def direct_cycles(sizes: ConvShape, device: DeviceSpec) -> float:
     return places * taps * sizes.channels * blocks / _DIRECT_SHARE / device.cores
 
 
+def _bytes(sizes: ConvShape, device: DeviceSpec) -> int:
+    """Memory of the weights as the direct template packs them."""
+    blocks = -(-sizes.out_channels // device.lanes("float32"))
+    return 4 * prod(sizes.kernel) * sizes.channels * blocks * device.lanes("float32")
+
+
 def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
     """Cycles of one core for the whole kernel, the cores working side by side."""
     channels = t.channel_blocks * t.lanes
@@ -210,12 +250,23 @@ def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
     transforms = t.tiles * (t.slices * t.channel_blocks * into + t.depth * t.out_blocks * out)
     ghz = device.peak_gflops / (2 * t.lanes * device.cores) or DEFAULT_GHZ
     memory = (device.bandwidth_gbs or _DEFAULT_GBS) / ghz  # bytes per cycle, all cores
-    weights = 4.0 * t.points * t.taps * channels * t.out_blocks * t.lanes
+    pairs = t.taps * channels * t.out_blocks  # of a channel and a vector of output channels
+    weights = 4.0 * (9 if t.fresh else t.points) * pairs * t.lanes
     data = 4.0 * t.points * t.group * channels * t.slices
-    traffic = weights * (t.groups - 1) / device.cores / _L3_BYTES_PER_CYCLE
+    again = weights if t.fresh and together else 4.0 * t.points * pairs * t.lanes
+    traffic = again * (t.groups - 1) / device.cores / _L3_BYTES_PER_CYCLE
+    if t.fresh and together:
+        parts = t.channel_blocks // t.blocks_at_once(device.l2_bytes)
+        sums = 4.0 * t.points * t.depth * t.group * t.vectors * t.lanes
+        if sums > device.l2_bytes * (1 - _SHARE_OF_L2):  # else they stay beside the factors
+            again = 2 * (parts - 1) * sums * t.groups * panels
+            traffic += again / device.cores / _L3_BYTES_PER_CYCLE
     if data > device.l2_bytes * _SHARE_OF_L2:
         fits = data * (t.groups if together else device.cores) < device.l3_bytes / 2
         speed = _L3_BYTES_PER_CYCLE * device.cores if fits else memory
         traffic += t.groups * data * panels / speed
-    core = (products + transforms) * idle / device.cores
-    return core + traffic + weights / memory * _STREAMED + _LAUNCH_CYCLES * together
+    made = pairs * _WEIGHTS[t.m] * (t.groups if together else 1) if t.fresh else 0.0
+    core = (products + transforms + made) * idle / device.cores
+    launches = _LAUNCH_CYCLES * (together or t.fresh)
+    streamed = 1.0 if t.fresh else _STREAMED  # the transform waits for what it reads
+    return core + traffic + weights / memory * streamed + launches

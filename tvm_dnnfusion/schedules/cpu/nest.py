@@ -92,8 +92,12 @@ class Straight:
 
     def store(self, target: Any, value: Any, *index: Any) -> None:
         """Write a value to memory; the lane is the last index."""
+        self.write(target, value, lambda lane: (*index, lane))
+
+    def write(self, target: Any, value: Any, place: Callable[[Any], Sequence[Any]]) -> None:
+        """Write a value to memory, each lane at its place."""
         fresh = tirx.Var("lane", "int32")
-        body = store(target, replaced(value, self.lane, fresh), *index, fresh)
+        body = store(target, replaced(value, self.lane, fresh), *place(fresh))
         self.statements.append(vector(fresh, self.lanes, body))
 
     def add(self, statement: Any) -> None:

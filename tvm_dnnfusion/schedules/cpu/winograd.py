@@ -4,6 +4,9 @@ for g (groups of tiles) in parallel:
   for channel block, tile: V[all points] = B^T d B
   for panel (vectors of output channels), point, depth, register tile: M = sum_c V * U
   ...                     and then for each tile of the panel: y = A^T M A; out = epilogue(y)
+
+Weights that come as they are become U = G g G^T first: where every core has groups of its own, all
+of them, for all groups; else a panel's, channels by channels, so that they are used while in L2.
 """
 
 from __future__ import annotations
@@ -19,12 +22,13 @@ from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.codegen.tiles import by_lane
-from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform
+from tvm_dnnfusion.codegen.winograd_matrices import TAPS, Row, Transform, transform
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu import nest, places
 from tvm_dnnfusion.schedules.cpu.common import Kernel
 from tvm_dnnfusion.schedules.cpu.lanes import fenced
 from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.planes import Planes
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
 
@@ -41,6 +45,7 @@ class _Plan:
     slices: int
     register_tiles: int
     channel_blocks: int
+    at_once: int
     rows: int
     lanes: int
     panels: int
@@ -48,6 +53,7 @@ class _Plan:
     taps: int
     source: Any
     weights: Any
+    plain: Any  # the weights as they are, where U is made from them here; None where it is packed
     result: Any
 
     @property
@@ -74,7 +80,7 @@ def winograd_block(k: Kernel) -> Any:
     plan = _plan(k, blocks)
     rest = [blocks[name] for name in k.all() if name != anchor.name_hint]
     fused = [] if k.separate else _fused(rest, plan.result)
-    own = {"data0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
+    own = {"data0", "weight0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
     keep = any(_reads(b, plan.result) for n, b in blocks.items() if n not in own and n != "root")
     _others(k, blocks, own)
     return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, keep, k.device))
@@ -104,16 +110,14 @@ def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
     data, prod, anchor = blocks["data0"], blocks["prod0"], blocks["anchor0"]
     v, result = data.writes[0].source, anchor.writes[0].source
     source = next(r.source for r in data.reads if not r.source.same_as(v))
-    weights = next(
-        r.source
-        for r in prod.reads
-        if not r.source.same_as(v) and not r.source.same_as(prod.writes[0].source)
-    )
+    weights = _other(prod, v)
+    made = blocks.get("weight0")
+    plain = _other(made, weights) if made is not None else None
     groups, _, slices, q, cb, rows, lanes = _shape(v)
     panels, _, taps, _, _, vectors, _ = _shape(weights)
     batch, _, *place, _ = _shape(result)
     _, _, *extent, _ = _shape(source)
-    m, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
+    m, at_once, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
     return _Plan(
         transform(m),
         _three(before, 0),
@@ -124,6 +128,7 @@ def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
         slices,
         q,
         cb,
+        at_once,
         rows,
         lanes,
         panels,
@@ -131,8 +136,15 @@ def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
         taps,
         source,
         weights,
+        plain,
         result,
     )
+
+
+def _other(block: Any, source: Any) -> Any:
+    """What a block reads beside a buffer and its own result."""
+    known = (source, block.writes[0].source)
+    return next(r.source for r in block.reads if not any(r.source.same_as(b) for b in known))
 
 
 def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
@@ -184,30 +196,29 @@ class _Loops:
         self.by_lane = by_lane(device)
         p = plan
         self.together = p.groups < 2 * cores  # as Tiling.shared has it
-        lead = (p.groups,) if self.together else (1,)
-        self.v = nest.buffer(
-            "data", (*lead, p.points, p.slices, p.register_tiles, p.channel_blocks, p.rows, p.lanes)
-        )
-        depth = p.out_size[0]
-        self.m = nest.buffer(
-            "prod", (p.points, depth, p.register_tiles, p.rows, p.vectors, p.lanes)
-        )
-        self.buffers = [self.v, self.m]
+        lead, depth = p.groups if self.together else 1, p.out_size[0]
+        tile = (p.rows, p.vectors, p.lanes)
+        data = (p.slices, p.register_tiles, p.channel_blocks, p.rows, p.lanes)
+        self.v = Planes("data", (lead, p.points), data)
+        self.m = Planes("prod", (p.points,), (depth, p.register_tiles, *tile))
+        self.blocks = p.at_once
+        self.buffers = [self.v.buffer, self.m.buffer]
+        self.u: Planes | None = None
+        if p.plain is not None:
+            own = 1 if self.together else p.panels
+            factors = (p.taps, self.blocks, p.lanes, p.vectors, p.lanes)
+            self.u = Planes("weight", (own, p.points), factors)
+            self.buffers.append(self.u.buffer)
 
     def body(self) -> Any:
         """All loops."""
         p = self.p
+        if not self.together and self.u is not None:
+            return nest.sequence(self.u.whole(), self._all_factors(self.u), self._groups())
         if not self.together:
-            return nest.loop(
-                "g",
-                p.groups,
-                lambda g: nest.sequence(
-                    nest.loop("c", p.channel_blocks, lambda c: self._data(g, nest.number(0), c)),
-                    nest.loop("k", p.panels, lambda k: self._panel(g, nest.number(0), k)),
-                ),
-                "parallel",
-            )
+            return self._groups()
         return nest.sequence(
+            self.v.whole(),
             nest.loop(
                 "gc",
                 p.groups * p.channel_blocks,
@@ -220,6 +231,20 @@ class _Loops:
                 lambda i: self._panel(i % p.groups, i % p.groups, i // p.groups),
                 "parallel",
             ),
+        )
+
+    def _groups(self) -> Any:
+        """Every core takes groups of its own."""
+        p = self.p
+        return nest.loop(
+            "g",
+            p.groups,
+            lambda g: nest.sequence(
+                self.v.whole(),
+                nest.loop("c", p.channel_blocks, lambda c: self._data(g, nest.number(0), c)),
+                nest.loop("k", p.panels, lambda k: self._panel(g, nest.number(0), k)),
+            ),
+            "parallel",
         )
 
     def _tile(self, g: Any, q: Any, r: Any) -> tuple[Any, Any, Any, Any]:
@@ -273,38 +298,101 @@ class _Loops:
         for i in range(a):
             row = rows_transform(p.t.inputs, [half[j][i] for j in range(a)], code)
             for j, x in enumerate(row):
-                code.store(self.v, x, at, i * a + j, s, q, c, r)
+                self.v.put(code, x, at, i * a + j, s, q, c, r)
         return self._closed(code)
+
+    # U = G g G^T
+
+    def _all_factors(self, into: Planes) -> Any:
+        p = self.p
+
+        def one(k: Any, c: Any) -> Any:
+            return self._factors(into, k, c, c)
+
+        return nest.loop(
+            "kc",
+            p.panels * p.channel_blocks,
+            lambda i: one(i // p.channel_blocks, i % p.channel_blocks),
+            "parallel",
+        )
+
+    def _factors(self, into: Planes, k: Any, c: Any, block: Any) -> Any:
+        """The factors of a panel and a block of channels, the `block`-th of those that are held.
+
+        A core's own factors are those of one panel.
+        """
+        p, a = self.p, self.p.t.alpha
+        at = 0 if self.together else k
+
+        def factors(t: Any, i: Any, v: Any) -> Any:
+            code = nest.Straight("factor", p.lanes)
+            half: list[list[Any]] = []
+            for column in range(TAPS):
+                g = [
+                    code.let(nest.load(p.plain, k, t, c, i, row * TAPS + column, v, code.lane))
+                    for row in range(TAPS)
+                ]
+                half.append([code.let(x) for x in rows_transform(p.t.weights, g, code)])
+            for row in range(a):
+                line = rows_transform(p.t.weights, [h[row] for h in half], code)
+                for column, x in enumerate(line):
+                    into.put(code, x, at, row * a + column, t, block, i, v)
+            return self._closed(code)
+
+        return nest.loops({"t": p.taps, "i": p.lanes, "v": p.vectors}, factors)
 
     # M = sum V * U, y = A^T M A, epilogue
 
     def _panel(self, g: Any, at: Any, k: Any) -> Any:
         p = self.p
         depth = p.out_size[0]
+        own = [self.u.whole()] if self.u is not None and self.together else []
         return nest.sequence(
-            nest.loops(
-                {"x": p.points, "d": depth, "q": p.register_tiles},
-                lambda x, d, q: self._register_tile(at, k, x, d, q),
-            ),
+            *own,
+            self.m.whole(),
+            nest.loop("j", p.channel_blocks // self.blocks, lambda j: self._products(at, k, j)),
             nest.loops(
                 {"d": depth, "q": p.register_tiles, "r": p.rows},
                 lambda d, q, r: self._out_tiles(g, k, d, q, r),
             ),
         )
 
-    def _register_tile(self, at: Any, k: Any, x: Any, d: Any, q: Any) -> Any:
+    def _products(self, at: Any, k: Any, j: Any) -> Any:
+        """What the j-th part of the channels adds to the products of a panel."""
+        p = self.p
+        first = j * self.blocks
+        tiles = nest.loops(
+            {"x": p.points, "d": p.out_size[0], "q": p.register_tiles},
+            lambda x, d, q: self._register_tile(at, k, j, x, d, q),
+        )
+        if self.u is None or not self.together:
+            return tiles
+        into = self.u
+        fresh = nest.loop("c", self.blocks, lambda c: self._factors(into, k, first + c, c))
+        return nest.sequence(fresh, tiles)
+
+    def _factor(self, k: Any, x: Any, tap: Any, c: Any, i: Any, v: Any, lane: Any) -> Any:
+        """U of a block among those that are held."""
+        if self.u is None:
+            return nest.load(self.p.weights, k, x, tap, c, i, v, lane)
+        return self.u.load(0 if self.together else k, x, tap, c, i, v, lane)
+
+    def _register_tile(self, at: Any, k: Any, j: Any, x: Any, d: Any, q: Any) -> Any:
         p = self.p
         code = nest.Straight("sum", p.lanes)
-        zero = tirx.const(0.0, "float32")
         places = [(r, v) for r in range(p.rows) for v in range(p.vectors)]
-        totals = {place: code.let(zero) for place in places}
+        totals = {
+            (r, v): code.let(self._before(j, self.m.load(x, d, q, r, v, code.lane)))
+            for r, v in places
+        }
+        first = j * self.blocks
 
         def multiply(tap: Any, c: Any, i: Any) -> Any:
             step = nest.Straight("sum", p.lanes)
             for r, v in places:
                 total = totals[r, v]
-                factor = nest.load(p.weights, k, x, tap, c, i, v, code.lane)
-                product = nest.load(self.v, at, x, d + tap, q, c, r, i) * factor
+                factor = self._factor(k, x, tap, c, i, v, code.lane)
+                product = self.v.load(at, x, d + tap, q, first + c, r, i) * factor
                 step.lane = code.lane
                 step.store(total.source, total + product)
             return step.close()
@@ -312,25 +400,30 @@ class _Loops:
         def by_vectors(tap: Any, c: Any) -> Any:
             step = nest.Straight("held", p.lanes)
             held = [
-                step.let(fenced(nest.load(self.v, at, x, d + tap, q, c, r, step.lane)))
+                step.let(fenced(self.v.load(at, x, d + tap, q, first + c, r, step.lane)))
                 for r in range(p.rows)
             ]
             step.lane = code.lane
             for i in range(p.lanes):
                 for r, v in places:
                     total = totals[r, v]
-                    factor = nest.load(p.weights, k, x, tap, c, i, v, code.lane)
+                    factor = self._factor(k, x, tap, c, i, v, code.lane)
                     step.store(total.source, total + nest.load(held[r].source, i) * factor)
             return self._closed(step)
 
-        folds = {"t": p.taps, "c": p.channel_blocks}
+        folds = {"t": p.taps, "c": self.blocks}
         if self.by_lane:
             code.add(nest.loops(folds, by_vectors))
         else:
             code.add(nest.loops({**folds, "i": p.lanes}, multiply))
         for r, v in places:
-            code.store(self.m, totals[r, v], x, d, q, r, v)
+            self.m.put(code, totals[r, v], x, d, q, r, v)
         return self._closed(code)
+
+    def _before(self, j: Any, total: Any) -> Any:
+        """The sum before the j-th part of the channels."""
+        zero = tirx.const(0.0, "float32")
+        return zero if self.blocks == self.p.channel_blocks else tirx.Select(j == 0, zero, total)
 
     def _closed(self, code: nest.Straight) -> Any:
         self.buffers += code.registers
@@ -369,18 +462,16 @@ class _Loops:
         code = nest.Straight("output", p.lanes)
         half: list[list[Any]] = []
         for j in range(a):
-            column = [
-                code.let(nest.load(self.m, i * a + j, d, q, r, v, code.lane)) for i in range(a)
-            ]
+            column = [code.let(self.m.load(i * a + j, d, q, r, v, code.lane)) for i in range(a)]
             half.append([code.let(x) for x in columns_transform(p.t.outputs, column, code)])
         for i in range(p.t.m):
             row = columns_transform(p.t.outputs, [half[j][i] for j in range(a)], code)
             for j, x in enumerate(row):
-                code.store(self.m, x, i * p.t.m + j, d, q, r, v)
+                self.m.put(code, x, i * p.t.m + j, d, q, r, v)
         return self._closed(code)
 
     def _epilogue(self, place: tuple[Any, ...], at: tuple[Any, ...]) -> Any:
-        y = nest.load(self.m, *at)
+        y = self.m.load(*at)
         written = [nest.store(self.p.result, y, *place)] if self.keep or not self.fused else []
         for block in self.fused:
             written.append(_placed(block, self.p.result, y, place))
