@@ -9,7 +9,7 @@ for m = 6. A third axis (C3D) is summed directly: its taps lengthen the sum over
     prod    M[x]    = sum_{depth tap, c} V[x, c] * U[x, c, k]
     anchor  y       = A^T M A                     and the block's epilogue follows
 
-Stages are written in the plain sense here; `schedules/cpu/winograd.py` builds the loops.
+Stages are written in the plain sense here; `schedules/cpu/winograd` builds the loops.
 Tiles are numbered n, row, column and cut into groups of `group`, those into register tiles of
 `rows`. The last group may have tiles that do not exist.
 """

@@ -1,197 +1,26 @@
-"""Winograd convolutions: transforms in straight lines, products in register tiles.
-
-for g (groups of tiles) in parallel:
-  for channel block, tile: V[all points] = B^T d B
-  for panel (vectors of output channels), point, depth, register tile: M = sum_c V * U
-  ...                     and then for each tile of the panel: y = A^T M A; out = epilogue(y)
-
-Weights that come as they are become U = G g G^T first: where every core has groups of its own, all
-of them, for all groups; else a panel's, channels by channels, so that they are used while in L2.
-"""
+"""The loop nest of a Winograd kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
-import tvm_ffi
 from tvm import tirx
-from tvm.ir.expr import TensorLoad
-from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.codegen.tiles import by_lane
-from tvm_dnnfusion.codegen.winograd_matrices import TAPS, Row, Transform, transform
+from tvm_dnnfusion.codegen.winograd_matrices import TAPS
 from tvm_dnnfusion.devices.spec import DeviceSpec
-from tvm_dnnfusion.schedules.cpu import nest, places
-from tvm_dnnfusion.schedules.cpu.common import Kernel
+from tvm_dnnfusion.schedules.cpu import nest
 from tvm_dnnfusion.schedules.cpu.lanes import fenced
-from tvm_dnnfusion.schedules.cpu.maps import movement
-from tvm_dnnfusion.schedules.cpu.planes import Planes
-from tvm_dnnfusion.schedules.cpu.window import window_tiles
+from tvm_dnnfusion.schedules.cpu.winograd.epilogue import placed
+from tvm_dnnfusion.schedules.cpu.winograd.lines import columns_transform, rows_transform
+from tvm_dnnfusion.schedules.cpu.winograd.plan import Plan, shape_of
+from tvm_dnnfusion.schedules.cpu.winograd.planes import Planes
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What the loops need: the transform, extents and the buffers of the stages."""
-
-    t: Transform
-    before: tuple[int, int, int]
-    in_size: tuple[int, int, int]
-    out_size: tuple[int, int, int]
-    batch: int
-    groups: int
-    slices: int
-    register_tiles: int
-    channel_blocks: int
-    at_once: int
-    rows: int
-    lanes: int
-    panels: int
-    vectors: int
-    taps: int
-    source: Any
-    weights: Any
-    plain: Any  # the weights as they are, where U is made from them here; None where it is packed
-    result: Any
-
-    @property
-    def down(self) -> int:
-        return -(-self.out_size[1] // self.t.m)
-
-    @property
-    def across(self) -> int:
-        return -(-self.out_size[2] // self.t.m)
-
-    @property
-    def tiles(self) -> int:
-        return self.batch * self.down * self.across
-
-    @property
-    def points(self) -> int:
-        return self.t.alpha**2
-
-
-def winograd_block(k: Kernel) -> Any:
-    """The function with the loops of the stages data, prod and anchor written out."""
-    blocks = nest.blocks_of(k.sch.mod["main"].body)
-    anchor = blocks["anchor0"]
-    plan = _plan(k, blocks)
-    rest = [blocks[name] for name in k.all() if name != anchor.name_hint]
-    fused = [] if k.separate else _fused(rest, plan.result)
-    own = {"data0", "weight0", "prod0", anchor.name_hint, *(b.name_hint for b in fused)}
-    keep = any(_reads(b, plan.result) for n, b in blocks.items() if n not in own and n != "root")
-    _others(k, blocks, own)
-    return _replaced(k.sch.mod["main"], own, _Loops(plan, fused, keep, k.device))
-
-
-def _others(k: Kernel, blocks: dict[str, Any], own: set[str]) -> None:
-    """Schedule the stages before and after: a pooling with its outputs, the rest by itself."""
-    outs: list[str] = []
-    for pool in k.names("pool"):
-        made = blocks[pool].writes[0].source
-        outs = [n for n in k.names("out") if n not in own and _reads(blocks[n], made)]
-        window_tiles(k, pool, outs)
-    for name in k.names("pad", "pack", "mid", "out", "hold"):
-        if name not in own and name not in outs:
-            movement(k, name)
-
-
-def _reads(block: Any, source: Any) -> bool:
-    return bool(nest.loads_of(block.body, source))
-
-
-def _shape(buffer: Any) -> list[int]:
-    return [int(n) for n in buffer.ty.shape]
-
-
-def _plan(k: Kernel, blocks: dict[str, Any]) -> _Plan:
-    data, prod, anchor = blocks["data0"], blocks["prod0"], blocks["anchor0"]
-    v, result = data.writes[0].source, anchor.writes[0].source
-    source = next(r.source for r in data.reads if not r.source.same_as(v))
-    weights = _other(prod, v)
-    made = blocks.get("weight0")
-    plain = _other(made, weights) if made is not None else None
-    groups, _, slices, q, cb, rows, lanes = _shape(v)
-    panels, _, taps, _, _, vectors, _ = _shape(weights)
-    batch, _, *place, _ = _shape(result)
-    _, _, *extent, _ = _shape(source)
-    m, at_once, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
-    return _Plan(
-        transform(m),
-        _three(before, 0),
-        _three(extent, 1),
-        _three(place, 1),
-        batch,
-        groups,
-        slices,
-        q,
-        cb,
-        at_once,
-        rows,
-        lanes,
-        panels,
-        vectors,
-        taps,
-        source,
-        weights,
-        plain,
-        result,
-    )
-
-
-def _other(block: Any, source: Any) -> Any:
-    """What a block reads beside a buffer and its own result."""
-    known = (source, block.writes[0].source)
-    return next(r.source for r in block.reads if not any(r.source.same_as(b) for b in known))
-
-
-def _three(values: Sequence[int], fill: int) -> tuple[int, int, int]:
-    depth, height, width = (*(fill,) * (3 - len(values)), *values)
-    return depth, height, width
-
-
-def _fused(rest: list[Any], result: Any) -> list[Any]:
-    """The stages written element by element with the anchor.
-
-    Of what is made from the anchor such a stage reads only the anchor and other fused stages, each
-    at its own place: all else comes after the anchor's loops.
-    """
-    fused: list[Any] = []
-    late: list[Any] = []  # buffers made from the anchor in loops of their own
-    for block in rest:
-        if any(_reads(block, b) for b in late) or not _elementwise(block, result, fused):
-            made = [result, *(b.writes[0].source for b in fused), *late]
-            if any(_reads(block, b) for b in made):
-                late.append(block.writes[0].source)
-            continue
-        fused.append(block)
-    return fused
-
-
-def _elementwise(block: Any, source: Any, fused: list[Any]) -> bool:
-    """Whether a block writes one element from the anchor's element at the same place."""
-    name = block.name_hint.rstrip("0123456789")
-    if name not in ("out", "mid") or not isinstance(block.body, tirx.BufferStore):
-        return False
-    axes, shape = [iv.var for iv in block.iter_vars], _shape(source)
-    if [int(iv.dom.extent) for iv in block.iter_vars] != shape:
-        return False
-    loads = nest.loads_of(block.body, source)
-    if not loads or not all(_is(i, a, n) for x in loads for i, a, n in zip(x.indices, axes, shape)):
-        return False
-    return all(places.reads_own(block, other) for other in fused)
-
-
-def _is(index: Any, axis: Any, extent: int) -> bool:
-    return extent == 1 or (isinstance(index, tirx.Var) and index.same_as(axis))
-
-
-class _Loops:
+class Loops:
     """The nest of one kernel."""
 
-    def __init__(self, plan: _Plan, fused: list[Any], keep: bool, device: DeviceSpec):
+    def __init__(self, plan: Plan, fused: list[Any], keep: bool, device: DeviceSpec):
         self.p, self.fused, self.keep, cores = plan, fused, keep, device.cores
         self.by_lane = by_lane(device)
         p = plan
@@ -273,7 +102,7 @@ class _Loops:
         where = (at, s, q, c, r)
 
         def element(i: int, j: int, lane: Any, guarded: bool) -> Any:
-            place = (d, h + i, w + j) if len(_shape(p.source)) == 6 else (h + i, w + j)
+            place = (d, h + i, w + j) if len(shape_of(p.source)) == 6 else (h + i, w + j)
             x = nest.load(p.source, n, c, *place, lane)
             if not guarded:
                 return x
@@ -442,7 +271,7 @@ class _Loops:
         h, w = th * m, tw * m
 
         def line(a: Any, b: Any) -> Any:
-            place = (d, h + a, w + b) if len(_shape(p.result)) == 6 else (h + a, w + b)
+            place = (d, h + a, w + b) if len(shape_of(p.result)) == 6 else (h + a, w + b)
             block = k * p.vectors + v
             return nest.loop(
                 "lane",
@@ -474,86 +303,10 @@ class _Loops:
         y = self.m.load(*at)
         written = [nest.store(self.p.result, y, *place)] if self.keep or not self.fused else []
         for block in self.fused:
-            written.append(_placed(block, self.p.result, y, place))
+            written.append(placed(block, self.p.result, y, place))
         return nest.sequence(*written)
 
 
 def _rest(size: int, start: Any, m: int) -> Any:
     """Outputs of a tile along an axis that exist."""
     return m if size % m == 0 else tirx.min(nest.number(m), size - start)
-
-
-def _placed(block: Any, source: Any, value: Any, place: tuple[Any, ...]) -> Any:
-    """The block's statement at a place, with the anchor's element replaced by a value."""
-    axes = [(iv.var, i) for iv, i in zip(block.iter_vars, place)]
-
-    def variable(v: Any) -> Any:
-        return next((i for a, i in axes if v.same_as(a)), v)
-
-    def element(node: Any) -> Any:
-        return value if node.source.same_as(source) else node
-
-    body = tvm_ffi.structural_map(block.body, [(TensorLoad, element)])
-    return tvm_ffi.structural_map(body, [(tirx.Var, variable)])
-
-
-def rows_transform(matrix: Sequence[Row], x: list[Any], code: nest.Straight) -> list[Any]:
-    """matrix @ x, where rows for +p and -p share their even and odd parts.
-
-    [e, o] and [e, -o]: two parts, one sum and one difference instead of two full sums.
-    """
-    out: list[Any] = []
-    k = 0
-    while k < len(matrix):
-        row = matrix[k]
-        mirrored = k + 1 < len(matrix) and all(
-            b == (a if j % 2 == 0 else -a) for j, (a, b) in enumerate(zip(row, matrix[k + 1]))
-        )
-        if not mirrored:
-            out.append(nest.combination(_terms(row, x)))
-            k += 1
-            continue
-        even = code.let(nest.combination(_terms(row, x, 0)))
-        odd = code.let(nest.combination(_terms(row, x, 1)))
-        out += [even + odd, even - odd]
-        k += 2
-    return out
-
-
-def columns_transform(matrix: Sequence[Row], x: list[Any], code: nest.Straight) -> list[Any]:
-    """matrix @ x, where columns for +p and -p meet in their sum (even rows) or difference (odd)."""
-    pairs = range(1, len(x) - 1, 2)
-    sums = {j: code.let(x[j] + x[j + 1]) for j in pairs}
-    differences = {j: code.let(x[j] - x[j + 1]) for j in pairs}
-    out = []
-    for i, row in enumerate(matrix):
-        folded = sums if i % 2 == 0 else differences
-        terms = [(row[j], folded[j]) for j in pairs]
-        ends = [(row[j], x[j]) for j in (0, len(x) - 1) if row[j]]
-        out.append(nest.combination([*terms, *ends]))
-    return out
-
-
-def _terms(row: Row, x: list[Any], parity: int | None = None) -> list[tuple[Fraction, Any]]:
-    return [(c, v) for j, (c, v) in enumerate(zip(row, x)) if c and parity in (None, j % 2)]
-
-
-def _replaced(func: Any, own: set[str], loops: _Loops) -> Any:
-    """The function with the statements of these stages replaced by the loops."""
-    realize = func.body
-    root: SBlock = realize.block
-    statements = list(root.body.seq) if isinstance(root.body, tirx.SeqStmt) else [root.body]
-    names = [set(nest.blocks_of(s)) for s in statements]
-    made = loops.body()
-    kept: list[Any] = []
-    for statement, inside in zip(statements, names):
-        if inside <= own:
-            if made is not None:
-                kept.append(made)
-                made = None
-            continue
-        kept.append(statement)
-    body = nest.sequence(*kept)
-    used = [b for b in root.alloc_buffers if nest.touches(body, b)]
-    block = SBlock([], [], [], "root", body, None, [*used, *loops.buffers])
-    return func.with_body(SBlockRealize([], True, block))
