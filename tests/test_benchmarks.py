@@ -91,8 +91,8 @@ def test_processor_time_tells_own_work_from_that_of_others() -> None:
     while time.process_time() < end:
         pass
     spent = ProcessorTime.now().since(before)
-    assert spent.own == pytest.approx(0.3, abs=0.1)
-    assert spent.all == 0.0 or spent.all >= spent.spent > 0.2
+    assert spent.own == pytest.approx(0.3, abs=0.2)
+    assert spent.all == 0.0 or spent.all + 0.05 > spent.spent > 0.2, "ticks of 0.01"
 
 
 def test_the_best_rival_counts_and_variants_do_not() -> None:
