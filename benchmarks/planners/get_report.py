@@ -129,7 +129,7 @@ def _lines(rows: Sequence[Row], shape: tuple[Any, ...], plans: int) -> list[str]
 def _ours(rows: Sequence[Row], shape: tuple[Any, ...], more: int) -> str:
     """The row of the planner `memory` on the same operators; `more`: empty cells at its end."""
     found = cell(rows, (shape[0], shape[1], "memory", shape[3]), "", 0)
-    shown = f"{found[0]['dram_mib']:.2f}" if found else "not run"
+    shown = f"{at(found[0], 0):.2f}" if found else "not run"
     return f"| {' | '.join([shape[0], shape[1], '`memory`', '', '', shown, *[''] * (1 + more)])} |"
 
 
