@@ -21,6 +21,18 @@ def _conv(b: GraphBuilder, kernel: int = 1, size: int = 28, **attrs: object) -> 
     return b.op("nn.relu", b.op("nn.conv2d", x, w, **attrs))
 
 
+def _first(b: GraphBuilder) -> str:
+    """Three channels in rows: a vector holds four places of one of them."""
+    x = b.input("x", (1, 3, 64, 64))
+    return b.op("nn.relu", b.op("nn.conv2d", x, weights(b, 16, 3, 3, 3), padding=1))
+
+
+def _grouped(b: GraphBuilder) -> str:
+    """Groups of 34 channels cut through blocks of four: they are laid out in rows first."""
+    x = b.input("x", (1, 136, 28, 28))
+    return b.op("nn.conv2d", x, weights(b, 136, 34, 1, 1), groups=4)
+
+
 def _matmul(b: GraphBuilder) -> str:
     return b.op("matmul", b.input("x", (64, 128)), weights(b, 128, 96))
 
@@ -35,6 +47,8 @@ KERNELS = {
     "1x1 on 7x7": (lambda b: _conv(b, size=7), {"x": BLOCKED}, 0, 1.30),
     "3x3": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 0, 1.30),
     "3x3, stride 2": (lambda b: _conv(b, 3, padding=1, strides=2), {"x": BLOCKED}, 0, 1.30),
+    "3x3 in rows": (_first, {}, 0, 1.27),
+    "1x1 in groups": (_grouped, {"x": BLOCKED}, 0, 1.35),
     "Winograd": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 2, 1.30),
     "product": (_matmul, {}, 0, 1.27),
     "attention": (_attention, {}, 0, 1.30),
