@@ -29,7 +29,9 @@ from tvm_dnnfusion.tuning.runner import Runner
 
 ROUND = 32
 """Trials of a function at a time where there are plenty."""
-LEAST_ROUND = 4
+LEAST_ROUND = 2
+FULL_POPULATION = 512
+"""TVM's own. Smaller ones are evolved for one generation instead of four."""
 
 
 def target_of_host() -> tvm.target.Target:
@@ -72,7 +74,7 @@ def trials(folder: Path) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How to search: trials in all, individuals of a population (TVM: 512), threads."""
+    """How to search: trials in all, individuals of a population, threads."""
 
     trials: int
     population: int
@@ -100,7 +102,12 @@ def tune(model: onnx.ModelProto, folder: Path, effort: Effort, runner: Runner) -
 def _tune(
     tasks: Sequence[Any], kept: Any, folder: Path, effort: Effort, each: int, runner: Runner
 ) -> None:
-    strategy = ms.search_strategy.EvolutionarySearch(population_size=effort.population)
+    small = effort.population < FULL_POPULATION
+    strategy = ms.search_strategy.EvolutionarySearch(
+        population_size=effort.population,
+        init_min_unmeasured=effort.population // 2 if small else 50,
+        genetic_num_iters=1 if small else 4,
+    )
     contexts, weights = ms.relax_integration.extracted_tasks_to_tune_contexts(
         list(tasks), str(folder), strategy=strategy, num_threads=effort.threads
     )
