@@ -27,6 +27,8 @@ from tvm_dnnfusion.tuning.tuner import Tuner
 
 TOLERANCE = 1e-3
 """Largest difference of an output from the untuned one's, relative to its largest element."""
+SECONDS = 12.0
+"""Of timing, for each side."""
 WAIT_S = 120.0
 """Limit of building and running a candidate: long, for a machine that has other work too."""
 RECORDS, THEIRS, FIGURES = "tuning.sqlite", "metaschedule", "time.json"
@@ -76,7 +78,7 @@ def time_step(model: str, options: argparse.Namespace) -> int:
         made = static_tuning.applied(source, folder / THEIRS)
         sessions["tvm"] = virtual_machine(made, list(feed.values()), count)
     _compare(sessions)
-    found = rounds.measure(sessions, options.rounds)
+    found = rounds.measure(sessions, options.rounds, SECONDS)
     facts |= {name: asdict(timing) for name, timing in found.items()}
     write({folder / FIGURES: json.dumps(facts, indent=2) + "\n"})
     return 0
