@@ -80,6 +80,23 @@ def test_the_rate_of_a_tile_grows_with_its_accumulators_and_falls_with_its_loads
     assert Tile(1, 12, 1).rate(DEVICE) < Tile(1, 6, 2).rate(DEVICE)
 
 
+SHORT = {  # size, blocks of 16 channels, folds: what was measured on MobileNetV2's convolutions
+    (112, 6, 16): (1, 8, 1),
+    (56, 9, 24): (1, 8, 1),
+    (28, 12, 32): (1, 14, 1),
+    (56, 9, 64): (1, 4, 3),
+    (28, 12, 96): (1, 7, 2),
+}
+
+
+@pytest.mark.parametrize("size, blocks, folds", SHORT)
+def test_over_few_folds_a_tile_stores_to_one_block_of_channels(size, blocks, folds):
+    tile, wide = conv_tile(DEVICE, blocks, (size, size), folds=folds)
+    assert (tile.rows, tile.columns, tile.vectors, wide) == (*SHORT[size, blocks, folds], size)
+    narrow = conv_tile(NARROW, blocks, (size, size), folds=folds)
+    assert narrow == conv_tile(NARROW, blocks, (size, size)), "measured with 512 bits only"
+
+
 def test_a_tile_of_one_row_only_where_a_strip_wants_it():
     assert conv_tile(DEVICE, 2, (3, 3), whole_rows=True)[0].rows == 1
 

@@ -69,11 +69,14 @@ def _domain(sizes: ConvShape, blocks: int, operand: Operand, stages: Stages) -> 
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
     whole = stages.tail is not None
-    best, _ = conv_tile(stages.device, blocks, size, whole, operand)
+    folds = sizes.channels // sizes.groups * math.prod(sizes.kernel)
+    best, _ = conv_tile(stages.device, blocks, size, whole, operand, folds)
     chosen = stages.choices.pick(
         "tile",
         astuple(best),
-        lambda: [astuple(t) for t in conv_tiles(stages.device, blocks, size, whole, operand)],
+        lambda: [
+            astuple(t) for t in conv_tiles(stages.device, blocks, size, whole, operand, folds)
+        ],
     )
     stages.tile = Tile(*chosen)
     columns = stages.tile.columns
