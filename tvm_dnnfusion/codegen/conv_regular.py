@@ -38,7 +38,8 @@ def regular(
     even = block == lanes or (2 * block == lanes and padded_share < _WORTH_PADDING)
     form, width = (_aligned, block) if even else (_unaligned, lanes)
     operand = _operand(sizes, x, stages)
-    before, size = _domain(sizes, -(-per_group // width), operand, stages)
+    folds = sizes.channels // sizes.groups * math.prod(sizes.kernel) if width == lanes else math.inf
+    before, size = _domain(sizes, -(-per_group // width), operand, folds, stages)
     wide = sizes.over(before, size)
     stages.width = size[-1]
     source = with_border(wide, x, stages)
@@ -59,7 +60,9 @@ def _operand(sizes: ConvShape, x: Value, stages: Stages) -> Operand:
     return Operand.PLACES if row else Operand.ELEMENTS
 
 
-def _domain(sizes: ConvShape, blocks: int, operand: Operand, stages: Stages) -> tuple[Dims, Dims]:
+def _domain(
+    sizes: ConvShape, blocks: int, operand: Operand, folds: float, stages: Stages
+) -> tuple[Dims, Dims]:
     """Places in front of the output, and the extent in all, that the anchor computes.
 
     More than the output where the pooling that follows reads a border, and where the width has no
@@ -69,7 +72,6 @@ def _domain(sizes: ConvShape, blocks: int, operand: Operand, stages: Stages) -> 
     if stages.tail is not None:
         before, size = window_domain(stages.tail, size)
     whole = stages.tail is not None
-    folds = sizes.channels // sizes.groups * math.prod(sizes.kernel)
     best, _ = conv_tile(stages.device, blocks, size, whole, operand, folds)
     chosen = stages.choices.pick(
         "tile",

@@ -242,7 +242,8 @@ def conv_tile(
     ----------
     whole_rows : tiles of one row only.
     operand : how the input lies in memory.
-    folds : multiply-adds of one output, where they are known.
+    folds : multiply-adds of one output, where its vectors are whole ones (where they were half
+        ones, one vector took 25 % longer than three: 24 channels over 24 folds, 150 x 150).
     """
     found = _conv_tiles(device, blocks, place, whole_rows, operand, folds)
     _, tile, wide = max(found, key=lambda found: found[0])
