@@ -172,7 +172,7 @@ def online() -> str:
         " against the better of off-line and `memory`.\n\n"  # fmt: skip
     return section("On-line against off-line, batch 1, everything charged",
                    ("network", "KB", "on-line MiB", "off-line MiB", "above", "on-line s",
-                    "off-line s", "time"), rows, note)  # fmt: skip
+                    "off-line s", "on-line / off-line"), rows, note)  # fmt: skip
 
 
 def _online(name: str, kib: int) -> list[str]:
@@ -188,4 +188,4 @@ def _online(name: str, kib: int) -> list[str]:
     shown = "none" if star else f"{whole.dram_bytes / MIB:.2f}"
     return [name, str(kib), f"{quick.dram_bytes / MIB:.2f}", shown,
             f"{100 * (quick.dram_bytes / best - 1):+.1f} %", f"{fast:.3f}", f"{slow:.2f}{star}",
-            f"{'<' if star else ''}1/{slow / fast:.0f}"]  # fmt: skip
+            f"{'<' if star else ''}{fast / slow:.2f}"]  # fmt: skip
