@@ -94,6 +94,34 @@ def test_a_lucky_timing_does_not_win(db):
         assert best.cost == 100.0
 
 
+class Busy(Counting):
+    """A template's own choice takes 100, anything else 150; every timing but some is disturbed.
+
+    A candidate's first timing is short (that is how it came to be the best), and the first look at
+    a template's own beside it is disturbed most.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.seen = {}
+
+    def measure(self, func):
+        super().measure(func)
+        code = workload_of(func).script(show_meta=False)
+        times = self.seen[code] = self.seen.get(code, 0) + 1
+        if ATTR in (func.attrs or {}):
+            return Outcome(50.0 if times == 1 else 150.0, 0.0, 7)
+        return Outcome(400.0 if times == 2 else 100.0, 0.0, 7)
+
+
+def test_what_disturbs_one_look_decides_nothing(db):
+    made = tuner(db, Busy())
+    made.run(6)
+    bests = [db.best(state.task.subject.key) for state in made.states]
+    assert any(s.trials > 1 for s in made.states)
+    assert all(b.search == OWN and b.cost == 100.0 for b in bests)
+
+
 def test_a_compile_takes_the_best_by_itself(db, tmp_path):
     subject = next(t for t in tasks() if len(t.blocks) == 2).subject
     db.begin(subject)

@@ -28,6 +28,8 @@ CONFIRMED = "confirmed"
 """The message of trials that were timed again at the end."""
 ROUNDS = 3
 """How many bests of a block are timed again, each where the one before it was not confirmed."""
+LOOKS = 3
+"""How often both are timed then, in turns; the fastest counts: other programs only add time."""
 GAIN = 0.01
 """A best that is not this much faster than the template's own when timed again is noise."""
 
@@ -189,7 +191,10 @@ class Tuner:
         )
         if best is None or own is None or best.search == OWN or best.message == CONFIRMED:
             return False
-        again, mine = self._run(state, best.params), self._run(state, own.params)
+        looks = [
+            (self._run(state, best.params), self._run(state, own.params)) for _ in range(LOOKS)
+        ]
+        again, mine = (_fastest(side) for side in zip(*looks))
         if mine.cost is not None:
             self._record(state, own.params, OWN, mine, again=True)
             state.own = mine.cost
@@ -200,6 +205,12 @@ class Tuner:
         kept = again if faster else Outcome(max(again.cost, mine.cost), again.spread, again.samples)
         self._record(state, best.params, best.search, kept, again=True)
         return not faster
+
+
+def _fastest(outcomes: Sequence[Outcome]) -> Outcome:
+    """The fastest of several timings of one function, or the first failure among them."""
+    failed = next((o for o in outcomes if o.cost is None), None)
+    return failed or min(outcomes, key=lambda o: o.cost or 0.0)
 
 
 def _digest_of_own(task: Task) -> int:
