@@ -32,7 +32,7 @@ SETTLE_SECONDS = 0.02
 """Pause before a turn: idle workers of the peer before it spin for some milliseconds."""
 
 WARM_SECONDS = 0.05
-"""Untimed inferences at the start of a turn: for 10 to 20 ms after another peer's turn the system
+"""Untimed inferences at the start of a turn, one at the least: for 10 to 20 ms after another peer's turn the system
 may still have two workers on one processor (seen as one inference of 15 ms among others of 0.4)."""
 
 
@@ -103,7 +103,7 @@ def _warm(session: Session) -> float:
 
 
 def _turn_seconds(once: float) -> float:
-    warm = SETTLE_SECONDS + (max(WARM_SECONDS, once) if once < TURN_SECONDS else 0.0)
+    warm = SETTLE_SECONDS + (max(WARM_SECONDS, once) if once <= SLOW_SECONDS else 0.0)
     return warm + once * _repeats(once)
 
 
@@ -112,10 +112,14 @@ def _repeats(once: float) -> int:
 
 
 def _turn(session: Session, once: float) -> list[float]:
-    """Untimed inferences to bring caches and threads back, then the timed ones."""
+    """Untimed inferences, one at the least, to bring caches and threads back; then the timed ones.
+
+    A peer whose inference takes seconds has its single turn without.
+    """
     time.sleep(SETTLE_SECONDS)
-    if once < TURN_SECONDS:
-        end = time.perf_counter() + WARM_SECONDS
-        while time.perf_counter() < end:
-            session.run()
+    end = time.perf_counter() + WARM_SECONDS
+    while once <= SLOW_SECONDS:
+        session.run()
+        if time.perf_counter() >= end:
+            break
     return [session.seconds() for _ in range(_repeats(once))]

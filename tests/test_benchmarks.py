@@ -175,7 +175,7 @@ def test_turns_interleave_and_a_slow_peer_gets_fewer_of_them() -> None:
     assert found["slow"].rounds == rounds.MIN_ROUNDS
     assert rounds.MIN_ROUNDS <= found["quick"].rounds <= 5
     assert found["slow"].median_ms == pytest.approx(250, rel=0.5)
-    assert log.count("slow") == 2 + found["slow"].runs, "two to warm up, then one per turn"
+    assert log.count("slow") == 2 + 2 * found["slow"].runs, "two, then one to warm up per turn"
     last_warm = [i for i, name in enumerate(log) if name == "slow"][1]
     turns = [name for name, _ in itertools.groupby(log[last_warm + 1 :])]
     assert turns.count("quick") >= 2, "turns of the two alternate"
@@ -184,9 +184,11 @@ def test_turns_interleave_and_a_slow_peer_gets_fewer_of_them() -> None:
 def test_each_round_has_an_order_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     log: list[str] = []
     monkeypatch.setattr(rounds, "_warm", lambda session: 1.0)
+    monkeypatch.setattr(rounds, "WARM_SECONDS", 0.0)
     sessions = {name: _sleeper(name, 0.0, log) for name in "abc"}
     rounds.measure(sessions, rounds=12, seconds=100.0)
-    orders = {"".join(log[i : i + 3]) for i in range(0, len(log), 3)}
+    turns = log[::2]  # an untimed inference, then a timed one
+    orders = {"".join(turns[i : i + 3]) for i in range(0, len(turns), 3)}
     assert {"".join(sorted(order)) for order in orders} == {"abc"}
     assert len(orders) > 3, "more than the cyclic ones: no one always follows the same one"
 
