@@ -22,6 +22,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.arguments import count, duration, output
 from benchmarks.models import model_names
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
     from benchmarks import markdown
 
-    report = _one_process(options) if len(options.models) == 1 else _processes(options)
+    alone = len(options.models) == 1 and not options.resume
+    report, lost = (_one_process(options), ()) if alone else _processes(options)
     print(markdown.to_markdown(report))
     if options.output is not None:
         _write(report, options.output)
-    return 1 if any(r.problem for r in report.results) else 0
+    return 1 if lost or any(r.problem for r in report.results) else 0
 
 
 def _one_process(options: argparse.Namespace) -> Report:
@@ -76,28 +78,39 @@ def _one_process(options: argparse.Namespace) -> Report:
     return tables.Report(facts, _versions(), options.rounds, tuple(results))
 
 
-def _processes(options: argparse.Namespace) -> Report:
-    """One child per model; with `resume`, only those that the output file does not have."""
+def _processes(options: argparse.Namespace) -> tuple[Report, Sequence[str]]:
+    """One child per model; with `resume`, only those that the output file does not have.
+
+    Returns the report, and the models whose process died.
+    """
     from benchmarks import tables
 
     reports: list[Report] = []
     file = options.output.with_suffix(".json") if options.output is not None else None
     if options.resume and file is not None and file.is_file():
         reports.append(tables.from_json(file.read_text(encoding="utf-8")))
-    done = {name for report in reports for name in report.models}
+    done = {
+        name
+        for report in reports
+        for name in report.models
+        if all(report.find(name, peer) for peer in options.peers)
+    }
+    lost: list[str] = []
     for name in options.models:
         if name in done:
             print(f"{name}: done before", file=sys.stderr, flush=True)
             continue
         print(f"{name} ...", file=sys.stderr, flush=True)
         found = _child(name, options)
-        if found is not None:
+        if found is None:
+            lost.append(name)
+        else:
             reports.append(found)
             if options.output is not None:
                 _write(tables.merge(reports), options.output)
     if not reports:
         raise SystemExit("no model could be measured")
-    return tables.merge(reports)
+    return tables.merge(reports), lost
 
 
 def _child(name: str, options: argparse.Namespace) -> Report | None:
@@ -155,13 +168,16 @@ def parser() -> argparse.ArgumentParser:
         default=SETS["default"],
         help=f"comma-separated, or a set: {', '.join(SETS)}",
     )
-    made.add_argument("--threads", type=int, default=2, help="for every peer")
-    made.add_argument("--rounds", type=int, default=15, help="turns of each peer")
+    made.add_argument("--threads", type=count, default=2, help="for every peer")
+    made.add_argument("--rounds", type=count, default=15, help="turns of each peer")
     made.add_argument(
-        "--seconds", type=float, default=20.0, help="a slow peer gets fewer rounds to stay within"
+        "--seconds",
+        type=duration,
+        default=20.0,
+        help="a slow peer gets fewer rounds to fit",
     )
     made.add_argument("--memory", action="store_true", help="measure memory too, in processes")
-    made.add_argument("--output", type=Path, help="path without suffix: .json and .md are made")
+    made.add_argument("--output", type=output, help="path without suffix: .json and .md are made")
     made.add_argument("--resume", action="store_true", help="leave out what the output has")
     return made
 

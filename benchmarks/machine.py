@@ -5,14 +5,15 @@ The kernels are those of `tvm_dnnfusion/measuring/machine.py`.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.arguments import count
 from tvm_dnnfusion.devices import cpu, threads
 from tvm_dnnfusion.measuring.machine import bandwidth_gbs, peak_gflops
 
@@ -70,13 +71,18 @@ class ProcessorTime:
         )
 
 
-def share_of_others(times: Iterable[ProcessorTime]) -> float:
-    """Of the processor time of some stretches, the share that was not this process's, 0 to 1."""
+def share_of_others(times: Iterable[ProcessorTime]) -> float | None:
+    """Of the processor time of some stretches, the share that was not this process's, 0 to 1.
+
+    None where the system does not tell.
+    """
     found = list(times)
     given = sum(t.all for t in found)
     others = sum(t.spent - t.own for t in found)
-    return min(1.0, max(0.0, others / given)) if given else 0.0
+    return round(min(1.0, max(0.0, others / given)), 4) if given else None
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(measure(int(sys.argv[1]) if len(sys.argv) > 1 else 2)), indent=2))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.machine", description=__doc__)
+    parser.add_argument("threads", nargs="?", type=count, default=2)
+    print(json.dumps(asdict(measure(parser.parse_args().threads)), indent=2))

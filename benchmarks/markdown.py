@@ -43,8 +43,8 @@ def to_markdown(report: Report) -> str:
 
 
 _QUALITY = (
-    "Root mean square of the error against double precision, over that of the outputs, and memory "
-    "that a process holds for weights and activations:"
+    "Root mean square of the error against double precision, over that of the outputs; memory that "
+    "a process holds for weights and activations; time to compile and run once:"
 )
 
 
@@ -103,12 +103,15 @@ def _quality(report: Report) -> str:
     peers = [p for p in (OURS, "ort") if p in report.peers]
     header = ["model", *(f"error, {HEADINGS[p]}" for p in peers)]
     header += [f"MB, {HEADINGS[p]}" for p in peers]
+    header += ["compile s, this library"]
     rows = []
     for model in report.models:
         found = [report.find(model, peer) for peer in peers]
         errors = ["" if r is None or r.error is None else f"{r.error:.1e}" for r in found]
         sizes = ["" if r is None or r.memory_mb is None else f"{r.memory_mb:.0f}" for r in found]
-        rows.append([model, *errors, *sizes])
+        ours = report.find(model, OURS)
+        compiled = "" if ours is None else f"{ours.compile_s:.0f}"
+        rows.append([model, *errors, *sizes, compiled])
     return table(header, rows)
 
 
@@ -172,10 +175,14 @@ def _notes(report: Report) -> Sequence[str]:
 def _quiet(report: Report) -> str:
     """What else the machine did while times were taken."""
     timed = [(r, r.timing.others) for r in report.results if r.timing is not None]
-    most = max((others for _, others in timed), default=0.0)
-    note = f"Others took at most {most:.0%} of the processors' time while a peer was timed."
-    busy = [f"{r.model}/{r.peer} {others:.0%}" for r, others in timed if others > BUSY]
-    return f"{note} Disturbed: {', '.join(busy)}." if busy else note
+    known = [(r, others) for r, others in timed if others is not None]
+    most = f"{max(others for _, others in known):.0%}" if known else "an unknown share"
+    notes = [f"Others took at most {most} of the processors' time while a peer was timed."]
+    busy = [f"{r.model}/{r.peer} {others:.0%}" for r, others in known if others > BUSY]
+    notes += [f"Disturbed: {', '.join(busy)}."] if busy else []
+    blind = dict.fromkeys(r.model for r, others in timed if others is None)
+    notes += [f"Not recorded: {', '.join(blind)}."] if known and blind else []
+    return " ".join(notes)
 
 
 def _is_rough(result: Result) -> bool:

@@ -65,6 +65,9 @@ def _library(file: Path, feed: dict[str, np.ndarray], threads: int) -> Callable[
 
 def main() -> None:
     """Load, run, print the difference."""
+    if len(sys.argv) != 4:
+        print("usage: python -m benchmarks.memory ort|dnnfusion FILE THREADS", file=sys.stderr)
+        return 2
     peer, name, threads = sys.argv[1:]
     file = Path(name)
     with np.load(file.with_suffix(".inputs.npz")) as found:

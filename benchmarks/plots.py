@@ -30,7 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     matplotlib.use("svg")
     source = Path(names[0])
-    report = from_json(source.read_text(encoding="utf-8"))
+    try:
+        report = from_json(source.read_text(encoding="utf-8"))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"{source}: no report of benchmarks.latency ({error})", file=sys.stderr)
+        return 2
     made = {
         "ratio": against(report),
         "breakdown": breakdown(report),

@@ -32,8 +32,9 @@ SETTLE_SECONDS = 0.02
 """Pause before a turn: idle workers of the peer before it spin for some milliseconds."""
 
 WARM_SECONDS = 0.05
-"""Untimed inferences at the start of a turn, one at the least: for 10 to 20 ms after another peer's turn the system
-may still have two workers on one processor (seen as one inference of 15 ms among others of 0.4)."""
+"""Untimed inferences at the start of a turn, one at the least: for 10 to 20 ms after another peer's
+turn the system may still have two workers on one processor (seen as one inference of 15 ms among
+others of 0.4)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Timing:
 
     `median_ms` and `p90_ms` are over the turns, each of which counts with its own median. `others`
     is the share of the machine's processor time that other processes, or other guests of its
-    hypervisor, took in these turns.
+    hypervisor, took in these turns; None where the system does not tell.
     """
 
     median_ms: float
@@ -50,7 +51,7 @@ class Timing:
     min_ms: float
     rounds: int
     runs: int
-    others: float = 0.0
+    others: float | None = None
 
 
 def measure(
@@ -87,7 +88,7 @@ def summarize(samples: list[list[float]], spent: Sequence[ProcessorTime] = ()) -
         min_ms=min(min(turn) for turn in samples) * 1e3,
         rounds=len(samples),
         runs=sum(len(turn) for turn in samples),
-        others=round(share_of_others(spent), 4),
+        others=share_of_others(spent),
     )
 
 

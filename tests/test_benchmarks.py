@@ -74,14 +74,14 @@ def test_markdown_has_a_row_per_model_and_says_what_is_missing() -> None:
 def test_times_taken_on_a_busy_machine_are_named() -> None:
     quiet, rival = _row("a", 2.0, 4.0)
     busy = replace(rival, timing=replace(_timing(4.0), others=0.32))
-    assert "at most 0% of" in markdown.to_markdown(_report(quiet, rival))
+    assert "an unknown share of" in markdown.to_markdown(_report(quiet, rival))
     assert "Disturbed: a/ort 32%." in markdown.to_markdown(_report(quiet, busy))
 
 
 def test_the_share_of_others_is_what_this_process_did_not_spend() -> None:
     turns = [ProcessorTime(2.0, 1.0, 1.0), ProcessorTime(2.0, 2.0, 1.0)]
     assert share_of_others(turns) == 0.25
-    assert share_of_others([]) == 0.0
+    assert share_of_others([]) is None
     assert share_of_others([ProcessorTime(1.0, 0.1, 0.2)]) == 0.0, "rough ticks are no gift"
 
 
@@ -121,7 +121,7 @@ def test_errors_memory_and_the_slowest_kernel_have_their_tables() -> None:
     worst = Slowest("b001_conv", 3, 1500.0, 0.75, 0.4)
     ours = Result("a", "dnnfusion", _timing(2), error=1.234e-6, memory_mb=99.6, slowest=worst)
     lines = markdown.to_markdown(_report(ours, Result("a", "ort", _timing(3)))).splitlines()
-    assert "| a | 1.2e-06 |  | 100 |  |" in lines
+    assert "| a | 1.2e-06 |  | 100 |  | 0 |" in lines
     assert "| a | `b001_conv` | 3 | 1.5 | 75% | 40% |" in lines
 
 
@@ -263,12 +263,31 @@ def test_models_run_in_processes_and_a_run_is_resumed(
     monkeypatch.setattr(latency, "_child", child)
     monkeypatch.setenv("TVM_NUM_THREADS", "1")
     arguments = ["--output", str(tmp_path / "out"), "--peers", "dnnfusion,ort", "--resume"]
-    assert latency.main([*arguments, "--models", "squeezenet,densenet121"]) == 0
+    assert latency.main([*arguments, "--models", "squeezenet,densenet121"]) == 1, "one died"
     assert latency.main([*arguments, "--models", "squeezenet,alexnet"]) == 0
+    assert latency.main([*arguments, "--models", "alexnet"]) == 0, "one model: the rest is kept"
     assert asked == ["squeezenet", "densenet121", "alexnet"]
+    assert latency.main([*arguments, "--models", "alexnet", "--peers", "mnn"]) == 0
+    assert asked[3:] == ["alexnet"], "a peer that the file does not have"
     made = tables.from_json((tmp_path / "out.json").read_text(encoding="utf-8"))
     assert made.models == ("squeezenet", "alexnet")
     assert "| alexnet | 1 | 2 |" in (tmp_path / "out.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--rounds", "0"], ["--threads", "-1"], ["--seconds", "nan"], ["--output", "/proc/no/where"]],
+)
+def test_what_cannot_be_measured_is_refused_first(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        latency.parser().parse_args(arguments)
+    assert caught.value.code == 2
+
+
+def test_times_without_a_record_of_others_are_named() -> None:
+    quiet = replace(_row("a", 2.0, 4.0)[0], timing=replace(_timing(2.0), others=0.01))
+    text = markdown.to_markdown(_report(quiet, *_row("b", 1.0, 1.0)))
+    assert "at most 1% of" in text and "Not recorded: b." in text
 
 
 def _options(peers: str) -> argparse.Namespace:

@@ -18,7 +18,7 @@ from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.frontend.relax import from_relax
 
 CASES = {case.name: case for case in cases()}
-FACTS = machine.Machine("a cpu", 1, 100.0, 10.0, 0.0)
+FACTS = machine.Machine("a cpu", 1, 100.0, 10.0)
 
 
 @pytest.mark.parametrize(

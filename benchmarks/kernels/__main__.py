@@ -19,10 +19,10 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 
+from benchmarks.arguments import count, duration, output
 from benchmarks.kernels.cases import Case, cases
 
 ROUNDS = 30
@@ -43,7 +43,10 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One kernel's result: medians in microseconds, of whole runs and of the longest kernel."""
+    """One kernel's result: medians in microseconds, of whole runs and of the longest kernel.
+
+    `others` is the share of the processors that others took while ours was timed.
+    """
 
     name: str
     bound: str
@@ -55,6 +58,7 @@ class Row:
     ort_us: float
     difference: float
     problem: str = ""
+    others: float | None = None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,6 +133,7 @@ def measure(case: Case, threads: int, seconds: float) -> Row:
         ort_us=found["ort"].median_ms * 1e3,
         difference=gap,
         problem=problem,
+        others=found["ours"].others,
     )
 
 
@@ -167,10 +172,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kernels", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", action="append", help="part of a name; may be repeated")
-    parser.add_argument("--threads", type=int, default=2, help="for both sides")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of timing per kernel")
+    parser.add_argument("--threads", type=count, default=2, help="for both sides")
+    parser.add_argument("--seconds", type=duration, default=3.0, help="of timing per kernel")
     parser.add_argument("--list", action="store_true", help="names only")
-    parser.add_argument("--output", type=Path, help="path without suffix: .json and .md are made")
+    parser.add_argument("--output", type=output, help="path without suffix: .json and .md are made")
     return parser
 
 

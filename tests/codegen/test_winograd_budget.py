@@ -125,6 +125,14 @@ def test_fresh_weights_take_no_more_than_the_originals():
     assert set(found.limits.values()) == {4}
 
 
+def test_direct_weights_count_as_they_are_packed():
+    """Output channels in whole vectors: 33 take the room of 36, or of 48."""
+    graph = chain(33, 33)
+    for device, packed in ((DEVICE, 36), (WIDE, 48)):
+        found = allowed(graph, device, 0, 1.0)
+        assert found.weights == 4 * 9 * 33 * packed > found.original
+
+
 def test_other_weights_leave_room():
     """The budget is that of all weights: a large matrix beside a convolution pays for it."""
 

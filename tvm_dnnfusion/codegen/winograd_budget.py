@@ -18,7 +18,13 @@ from dataclasses import dataclass
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape, shape_of
 from tvm_dnnfusion.codegen.stages import NotLowerable
-from tvm_dnnfusion.codegen.winograd_choice import best, candidates, direct_cycles, possible
+from tvm_dnnfusion.codegen.winograd_choice import (
+    best,
+    candidates,
+    direct_bytes,
+    direct_cycles,
+    possible,
+)
 from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
@@ -186,7 +192,7 @@ def _weights(graph: Graph, device: DeviceSpec, limit: int) -> tuple[list[_Shared
         size = graph.constants[name].nbytes
         for _, sizes in convs:
             if sizes not in known:
-                known[sizes] = _ways(sizes, device, limit, size)
+                known[sizes] = _ways(sizes, device, limit)
         names = tuple(op.name for op, _ in convs)
         shared.append(_Shared(size, names, tuple(known[s] for _, s in convs), name in kept))
     return shared, sum(graph.constants[t].nbytes for t in kept if t not in found)
@@ -212,7 +218,7 @@ def _largest(op: Op, graph: Graph, device: DeviceSpec, limit: int) -> int:
     return max((4 * math.prod(c.tiling.weight_shape) for c in found), default=0)
 
 
-def _ways(sizes: ConvShape, device: DeviceSpec, limit: int, size: int) -> tuple[_Way, ...]:
+def _ways(sizes: ConvShape, device: DeviceSpec, limit: int) -> tuple[_Way, ...]:
     """What the cost model takes under smaller and smaller limits."""
     ways: list[_Way] = []
     for m in sorted(SIZES, reverse=True):
@@ -221,7 +227,7 @@ def _ways(sizes: ConvShape, device: DeviceSpec, limit: int, size: int) -> tuple[
             t = choice.tiling
             form = (0 if t.fresh else t.m, *t.weight_shape)
             ways.append(_Way(t.m, choice.cycles, 4 * math.prod(t.weight_shape), form))
-    return (*ways, _Way(0, direct_cycles(sizes, device), size))
+    return (*ways, _Way(0, direct_cycles(sizes, device), direct_bytes(sizes, device)))
 
 
 def _named(m: int) -> str:

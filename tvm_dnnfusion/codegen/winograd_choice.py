@@ -142,7 +142,7 @@ def _tiles(choice: Choice) -> tuple[int, int]:
 def best(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Choice | None:
     """As `choose`, with the cycles that the model expects."""
     best: Choice | None = None
-    direct = direct_cycles(sizes, device) + CYCLES_PER_BYTE * _bytes(sizes, device)
+    direct = direct_cycles(sizes, device) + CYCLES_PER_BYTE * direct_bytes(sizes, device)
     for found in candidates(sizes, device, limit):  # m from small to large
         larger = best is None or found.tiling.m > best.tiling.m
         limit_price = direct if best is None else best.price
@@ -229,7 +229,7 @@ def direct_cycles(sizes: ConvShape, device: DeviceSpec) -> float:
     return places * taps * sizes.channels * blocks / _DIRECT_SHARE / device.cores
 
 
-def _bytes(sizes: ConvShape, device: DeviceSpec) -> int:
+def direct_bytes(sizes: ConvShape, device: DeviceSpec) -> int:
     """Memory of the weights as the direct template packs them."""
     blocks = -(-sizes.out_channels // device.lanes("float32"))
     return 4 * prod(sizes.kernel) * sizes.channels * blocks * device.lanes("float32")
