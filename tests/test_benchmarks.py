@@ -276,7 +276,7 @@ def test_models_run_in_processes_and_a_run_is_resumed(
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--rounds", "0"], ["--threads", "-1"], ["--seconds", "nan"], ["--output", "/proc/no/where"]],
+    [["--rounds", "0"], ["--threads", "-1"], ["--seconds", "nan"], ["--output", "/dev/null/out"]],
 )
 def test_what_cannot_be_measured_is_refused_first(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:

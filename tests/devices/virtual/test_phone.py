@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.phone import needs_counts
+from tests.phone import needs_counts, require_phone
 from tests.runtime.models import fused, results
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.sessions import CallError, LibraryError, Program, Session
@@ -46,6 +46,21 @@ def program(arm_session: Session, library: Path) -> Program:
 
 def test_it_is_an_arm_machine(arm_session: Session) -> None:
     assert arm_session.info.machine == "aarch64" and arm_session.info.ours
+
+
+def test_its_threads_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of this machine do not limit it."""
+    require_phone()
+    monkeypatch.setenv("TVM_NUM_THREADS", "1")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    name = f"threads-{os.getpid()}"
+    started = process.up(process.Wish(name))
+    try:
+        with Session(f"rpc://{started.host}:{started.port}") as opened:
+            assert opened.configure(1) == 1
+            assert opened.configure(2) == min(2, opened.info.processors or 2)
+    finally:
+        process.down(name)
 
 
 def test_its_address_is_virtual(
