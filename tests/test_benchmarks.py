@@ -16,7 +16,17 @@ import pytest
 
 pytest.importorskip("onnxruntime")
 
-from benchmarks import latency, markdown, memory, peers, rounds, slowest, subject, tables
+from benchmarks import (
+    latency,
+    markdown,
+    memory,
+    peers,
+    rounds,
+    slowest,
+    subject,
+    tables,
+    vector_math,
+)
 from benchmarks.built import Net
 from benchmarks.machine import ProcessorTime, share_of_others
 from benchmarks.peers import Session
@@ -363,3 +373,17 @@ def test_pictures_show_what_the_report_has(
     assert plots.main([str(source)]) == 0
     assert [p.name for p in tmp_path.glob("*.svg")] == ["run-ratio.svg"]
     assert capsys.readouterr().out.strip().endswith("run-ratio.svg")
+
+
+@pytest.mark.parametrize("name", vector_math.FUNCTIONS)
+def test_models_of_functions_compute_them(name: str) -> None:
+    session = peers.prepare_ort(vector_math.model(name), {"x": np.ones((64, 1024), "float32")}, 1)
+    session.run()
+    (found,) = session.outputs()
+    exact = {
+        "exp": math.e, "log": 0.0, "tanh": math.tanh(1), "erf": math.erf(1),
+        "sigmoid": 1 / (1 + math.exp(-1)), "softplus": math.log1p(math.e),
+        "silu": 1 / (1 + math.exp(-1)), "gelu": (1 + math.erf(math.sqrt(0.5))) / 2,
+        "softmax": 1 / 1024,
+    }  # fmt: skip
+    np.testing.assert_allclose(found, exact[name], rtol=1e-5, atol=1e-7)
