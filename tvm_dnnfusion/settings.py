@@ -52,6 +52,11 @@ class Settings:
     mirror: str
 
 
+def without_threads() -> dict[str, str]:
+    """The environment for another machine's programs: without the threads set for this one."""
+    return {k: v for k, v in os.environ.items() if k not in ("TVM_NUM_THREADS", "OMP_NUM_THREADS")}
+
+
 def read(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings in force.
 

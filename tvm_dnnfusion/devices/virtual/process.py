@@ -29,7 +29,6 @@ PORTS = (9290, 9390)
 START_S = 90.0
 """Longest start; 2 to 4 s are usual."""
 STOP_S = 5.0
-THREAD_VARIABLES = ("TVM_NUM_THREADS", "OMP_NUM_THREADS")
 SERVER = Path(__file__).resolve().parents[1] / "server.py"
 
 
@@ -154,7 +153,7 @@ def _start(wish: Wish, phone: Path, plugin: Path | None) -> Phone:
         # A session of its own: it outlives the shell, and is ended as one group.
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=run,
-            start_new_session=True, env=_environment(),
+            start_new_session=True, env=settings.without_threads(),
         )  # fmt: skip
     born = _born(started.pid)
     try:
@@ -168,11 +167,6 @@ def _start(wish: Wish, phone: Path, plugin: Path | None) -> Phone:
     part.write_text(json.dumps(asdict(made)), encoding="utf-8")
     os.replace(part, run / f"{wish.name}.json")
     return made
-
-
-def _environment() -> dict[str, str]:
-    """This process's, without the threads that are set for this machine: a phone has its own."""
-    return {k: v for k, v in os.environ.items() if k not in THREAD_VARIABLES}
 
 
 def _ready(started: subprocess.Popen[bytes], log: Path) -> int:
