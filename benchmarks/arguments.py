@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from benchmarks.models import model_names
 
 
 def count(text: str) -> int:
@@ -27,6 +30,19 @@ def duration(text: str) -> float:
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
     return value
+
+
+def models(sets: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[str], tuple[str, ...]]:
+    """A parser of comma-separated names of models, or of the name of one set, for argparse."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        names = (sets or {}).get(text) or tuple(text.split(","))
+        unknown = [name for name in names if name not in model_names(zoo=True)]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"no model {', '.join(unknown)}")
+        return names
+
+    return parse
 
 
 def output(text: str) -> Path:

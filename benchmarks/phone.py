@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.arguments import models
 from benchmarks.models import model_names
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def parser() -> argparse.ArgumentParser:
     made.formatter_class = argparse.RawDescriptionHelpFormatter
     made.add_argument("--device", required=True, help="virtual, rpc://..., tracker://.../KEY")
     made.add_argument("--target", required=True, help="a device of `dnnfusion devices list`")
-    made.add_argument("--models", type=_models, default=MODEL_SETS["zoo"],
+    made.add_argument("--models", type=models(MODEL_SETS), default=MODEL_SETS["zoo"],
                       help="comma-separated, or light, small, zoo (the default)")  # fmt: skip
     made.add_argument("--columns", type=_columns, default=("OurB", "OurB+", "DNNF"),
                       help="comma-separated: OurB, OurB+, DNNF")  # fmt: skip
@@ -158,14 +159,6 @@ def _columns(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
     if not set(names) <= set(VARIANTS):
         raise argparse.ArgumentTypeError(f"the columns are {', '.join(VARIANTS)}")
-    return names
-
-
-def _models(text: str) -> tuple[str, ...]:
-    names = MODEL_SETS.get(text) or tuple(text.split(","))
-    unknown = [name for name in names if name not in model_names(zoo=True)]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no model {', '.join(unknown)}")
     return names
 
 

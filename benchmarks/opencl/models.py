@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import models
 from benchmarks.models import inputs, load, model_names
 from benchmarks.opencl.__main__ import RESULTS
 from tvm_dnnfusion.devices.sessions import Session, SessionError
@@ -190,20 +191,12 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.opencl.models", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("--models", type=_models, default=model_names(), help="comma-separated")
+    made.add_argument("--models", type=models(), default=model_names(), help="comma-separated")
     made.add_argument("--target", action="append", help=f"repeatable; default {TARGETS}")
     made.add_argument("--device", help="rpc://HOST:PORT, tracker://HOST:PORT/KEY")
     made.add_argument("--output", type=Path, default=RESULTS.with_name("opencl-models"),
                       help="without suffix")  # fmt: skip
     return made
-
-
-def _models(text: str) -> tuple[str, ...]:
-    names = tuple(text.split(","))
-    unknown = [name for name in names if name not in model_names(zoo=True)]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"no model {', '.join(unknown)}")
-    return names
 
 
 def _listening(process: subprocess.Popen[str]) -> str:

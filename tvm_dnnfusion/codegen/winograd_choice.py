@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 from tvm_dnnfusion.codegen.conv_shape import ConvShape
@@ -139,8 +140,13 @@ def _tiles(choice: Choice) -> tuple[int, int]:
     return choice.tiling.rows, choice.tiling.group // choice.tiling.rows
 
 
+@lru_cache(maxsize=4096)
 def best(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> Choice | None:
-    """As `choose`, with the cycles that the model expects."""
+    """As `choose`, with the cycles that the model expects.
+
+    Kept: the budget and the lowering ask for the same convolutions, and there are thousands of
+    tilings.
+    """
     best: Choice | None = None
     direct = direct_cycles(sizes, device) + CYCLES_PER_BYTE * direct_bytes(sizes, device)
     for found in candidates(sizes, device, limit):  # m from small to large
