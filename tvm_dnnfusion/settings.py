@@ -52,6 +52,14 @@ class Settings:
     mirror: str
 
 
+def environment(found: Settings) -> dict[str, str]:
+    """The environment for a child, with the threads for TVM's pool as `found` has them."""
+    said = {k: v for k, v in os.environ.items() if k != "TVM_NUM_THREADS"}
+    if found.threads_source == "TVM_NUM_THREADS":
+        said["TVM_NUM_THREADS"] = str(found.threads)
+    return said
+
+
 def without_threads() -> dict[str, str]:
     """The environment for another machine's programs: without the threads set for this one."""
     return {k: v for k, v in os.environ.items() if k not in ("TVM_NUM_THREADS", "OMP_NUM_THREADS")}

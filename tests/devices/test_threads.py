@@ -81,6 +81,19 @@ t = threading.Thread(target=lambda: print(running())); t.start(); t.join()
 
 
 @several
+@pytest.mark.parametrize(("env", "want"), [({}, "2"), ({"TVM_NUM_THREADS": "1"}, "1")])
+def test_a_session_s_child_gets_the_user_s_count_and_not_the_one_set_here(
+    env: dict[str, str], want: str
+) -> None:
+    code = """
+from tvm_dnnfusion.devices.sessions import Session
+configure(1)
+with Session("local", threads=2) as session: print(session.threads)
+"""
+    assert run(code, **env) == [want]
+
+
+@several
 def test_an_error_in_the_task_comes_back() -> None:
     code = """
 running()

@@ -152,6 +152,14 @@ def _check(asked: int, how: str) -> None:
     raise ThreadSettingError(f"{how}={asked}: this process may use {most}")
 
 
+def users_environment() -> dict[str, str]:
+    """The environment for a child that makes a pool of its own: with the user's count, not ours."""
+    found, before = settings.read(), _exported.before
+    if before is None or found.threads != _exported.count:
+        return settings.environment(found)
+    return settings.environment(before)
+
+
 def in_force() -> int:
     """Threads that TVM uses in the calling thread. Makes the pool where there is none yet."""
     import tvm

@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tvm_dnnfusion.devices import threads
+
 START_S = 120.0
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -58,6 +60,7 @@ def started(module: str, folder: Path, *options: str) -> Iterator[Process]:
             [sys.executable, "-m", module, "--host=127.0.0.1", f"--port={port}",
              f"--port-end={port + 1}", *options],
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True,
+            env=threads.users_environment(),
         )  # fmt: skip
     process = Process(popen, port, log)
     try:

@@ -20,6 +20,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from tvm_dnnfusion.devices import threads
+
 START_S = 90.0
 """Loading TVM takes 3 s, on a loaded machine many times that."""
 FORK_S = 30.0
@@ -50,6 +52,7 @@ class _Nursery:
                 stderr=self._said,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,
+                env=threads.users_environment(),
             )
         self._line = ours
         self._read(START_S)
