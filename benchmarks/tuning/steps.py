@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Generator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
+import onnx
+
+import tvm_dnnfusion
 from benchmarks import machine, rounds
 from benchmarks.models import inputs, load
-from benchmarks.peers import Session, prepare_library, virtual_machine
+from benchmarks.peers import Arrays, Session, prepare_library, virtual_machine
 from benchmarks.subject import difference
 from benchmarks.tables import write
 from benchmarks.tuning import static_tuning
@@ -20,7 +24,11 @@ from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.frontend import load as to_relax
 from tvm_dnnfusion.pipeline import Options, cost_for, fuse
 from tvm_dnnfusion.profile.trials import TuningDB
+from tvm_dnnfusion.runtime.module import Module
+from tvm_dnnfusion.runtime.signature import signature_of
+from tvm_dnnfusion.tuning import sides
 from tvm_dnnfusion.tuning.factory import make_runner, proposer
+from tvm_dnnfusion.tuning.in_model import Side, settle
 from tvm_dnnfusion.tuning.runner import Runner
 from tvm_dnnfusion.tuning.tasks import tasks_of
 from tvm_dnnfusion.tuning.tuner import Tuner
@@ -43,8 +51,22 @@ def ours(model: str, options: argparse.Namespace) -> int:
     with closing(_runner(options)) as runner, TuningDB(folder / RECORDS) as db:
         tuner = Tuner(tasks_of(fused), db, runner, proposer(options.search))
         tuner.run(options.trials)
+        kept = settle(tuner, partial(_side, load(model), inputs(model), folder, options.threads))
         print(f"{model}: {tuner.trials} trials of {len(tuner.states)} blocks", flush=True)
+        print(f"slower in the model: {', '.join(kept.rejected) or 'none'}", flush=True)
     return 0
+
+
+@contextmanager
+def _side(
+    source: onnx.ModelProto, feed: Arrays, folder: Path, threads: int, tuned: bool
+) -> Generator[Side]:
+    """The model on this machine, with its records or without."""
+    records = folder / RECORDS if tuned else None
+    compiled = tvm_dnnfusion.compile(source, threads=threads, tuning_records=records)
+    module = Module(compiled.executable, signature_of(compiled.original), threads=threads)
+    with sides.here(module, compiled.fused.lowered.kernel_of, feed, threads) as side:
+        yield side
 
 
 def theirs(model: str, options: argparse.Namespace) -> int:

@@ -35,6 +35,7 @@ def test_tuning_is_kept_and_goes_on(call, model, counting, tmp_path):  # noqa: F
     found = first.json
     assert found["trials"] == 9 and found["records"] == str(tmp_path / "cache" / "tuning.sqlite")
     assert found["tuned"] <= found["untuned"]
+    assert 0 < found["model"]["tuned_us"] <= found["model"]["untuned_us"]
     assert sum(b["trials"] for b in found["blocks"]) == 9
     second = call("tune", model, "--trials", 12)
     assert second.code == 0 and "12 trials in" in second.out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.place import address_of
 from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.tuning_settled import settled
 from tvm_dnnfusion.cli.tuning_table import Live, block_rows, blocks_table
 from tvm_dnnfusion.devices.sessions.address import FORMS, LOCAL
 
 if TYPE_CHECKING:
-    from tvm_dnnfusion.tuning.runner import Runner
-    from tvm_dnnfusion.tuning.tuner import State
+    from tvm_dnnfusion.tuning.in_model import Settled
+    from tvm_dnnfusion.tuning.tuner import Tuner
 
 SEARCHES = ("genetic", "bayesian", "metaschedule")
 TRIALS = 500
@@ -76,7 +78,8 @@ def command(
 ) -> None:
     """Tune the blocks of MODEL within a number of trials, and keep what was found.
 
-    Each block starts with its template's own parameters, so tuning never ends worse than it starts.
+    Each block starts with its template's own parameters, and what was found is kept only where it
+    is faster in the model too, so tuning never ends worse than it starts.
     Every trial is kept at once: interrupted at any moment, the same command goes on. `optimize`,
     `run`, `bench` and `verify` take the records by themselves (--tuning-records).
     """
@@ -93,17 +96,19 @@ def command(
         fused = build.fuse(model, input_shapes, phases)
     runner = make_runner(place, build.target, build.threads, timeout_s)
     try:
-        with TuningDB(path) as db, Live(output, trials, fused.device) as live:
-            tuner = Tuner(tasks_of(fused, runner.unit), db, runner, make, live)
-            _run(tuner, trials, runner, output, path)
-            states = tuner.states
+        with TuningDB(path) as db:
+            with Live(output, trials, fused.device) as live:
+                tuner = Tuner(tasks_of(fused, runner.unit), db, runner, make, live)
+                _run(tuner, trials, output, path)
+            with Phases(output.notes) as phases:
+                kept = settled(tuner, build, model, input_shapes, path, phases)
     finally:
         runner.close()
-    data, title = _result(states, path, runner.unit, tuner.trials)
-    output.emit(data, blocks_table(title, states, fused.device))
+    data, title = _result(tuner, path, kept)
+    output.emit(data, blocks_table(title, tuner.states, fused.device))
 
 
-def _run(tuner: Any, trials: int, runner: Runner, output: Output, path: Path) -> None:
+def _run(tuner: Any, trials: int, output: Output, path: Path) -> None:
     try:
         tuner.run(trials)
     except BaseException:
@@ -122,16 +127,21 @@ def _path(build: Build) -> Path:
     return settings.read().cache / FILE_NAME
 
 
-def _result(states: list[State], path: Path, unit: str, trials: int) -> tuple[dict[str, Any], str]:
-    own = sum((s.own or 0.0) * len(s.task.blocks) for s in states)
-    best = sum((s.best or s.own or 0.0) * len(s.task.blocks) for s in states)
-    gain = f", {own / best:.3f} times as fast as untuned" if best > 0 else ""
+def _result(tuner: Tuner, path: Path, kept: Settled | None) -> tuple[dict[str, Any], str]:
+    own = sum((s.own or 0.0) * len(s.task.blocks) for s in tuner.states)
+    best = sum((s.best or s.own or 0.0) * len(s.task.blocks) for s in tuner.states)
+    unit = tuner.runner.unit
     data = {
         "records": str(path),
         "unit": unit,
-        "trials": trials,
+        "trials": tuner.trials,
         "untuned": own,
         "tuned": best,
-        "blocks": block_rows(states),
+        "model": None if kept is None else asdict(kept),
+        "blocks": block_rows(tuner.states),
     }
-    return data, f"{trials} trials in {path}: all blocks {best:,.0f} {unit}{gain}"
+    what = "all blocks"
+    if kept is not None:
+        what, own, best = "the model", kept.untuned_us, kept.tuned_us
+    gain = f", {own / best:.3f} times as fast as untuned" if best > 0 else ""
+    return data, f"{tuner.trials} trials in {path}: {what} {best:,.0f} {unit}{gain}"
