@@ -169,7 +169,7 @@ def tuned_by(records: TuningDB | str | Path | None, device: DeviceSpec) -> Tuned
         return next((trial.params for k in keys if (trial := db.best(k)) is not None), None)
 
     def find(form: Form, graph: Graph) -> str | None:
-        text = best(form.signature(graph))
+        text = best(form.signature(graph, device))
         if text is not None or not imported:
             return text
         return best(BY_WORKLOAD + module_hash(workload_of(form.kernel(graph, device).func)))

@@ -89,3 +89,23 @@ def test_a_model_as_the_profile_database_is_refused_and_left_alone(call, model, 
 def test_a_saved_library_has_its_convolutions_already(call, optimized, command, option):
     answer = call(command, optimized, *option)
     assert answer.code == 2 and "is a saved library" in answer.err
+
+
+@pytest.mark.parametrize("command", ["optimize", "verify", "run", "bench", "tune"])
+def test_sums_of_float16_in_a_model_that_has_none(call, model, command):
+    answer = call(command, model, "--float16-sums", "float32")
+    assert answer.code == 2
+    assert f"--float16-sums float32: {model} has nothing in float16; add --float16" in answer.err
+
+
+def test_sums_of_float16_on_a_device_are_refused_before_it_is_asked(call, model):
+    answer = call("bench", model, "--device", "rpc://127.0.0.1:1", "--float16-sums", "float32")
+    assert answer.code == 2 and "has nothing in float16" in answer.err
+
+
+def test_a_saved_library_has_its_sums_already(call, model, optimized):
+    for command in ("run", "bench"):
+        answer = call(command, optimized, "--float16-sums", "float32")
+        assert answer.code == 2 and "--float16-sums does not apply to it" in answer.err
+    answer = call("verify", model, "--library", optimized, "--float16-sums", "float32")
+    assert answer.code == 2 and "not --float16-sums" in answer.err

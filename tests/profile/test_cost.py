@@ -8,11 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.profile.graphs import conv_add_relu
+from tvm_dnnfusion.codegen.variants import Variants, limit_of
 from tvm_dnnfusion.cost.database import DatabaseCost
 from tvm_dnnfusion.cost.protocol import Cost, Estimate
 from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.devices.spec import with_sums
 from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.measuring.asked import Asked
+from tvm_dnnfusion.pipeline import cost_for
 from tvm_dnnfusion.profile import Measurement, ProfileDB, ProfileError, block_key
+from tvm_dnnfusion.schedules.dispatch import VERSION
 
 DEVICE = registry.get("x86-64-v3")
 
@@ -155,6 +160,21 @@ def test_kernels_under_a_limit_have_keys_of_their_own(db: ProfileDB) -> None:
         )
         assert cost.latency_us(graph.ops, graph).source == "measured"
     assert sorted(e.schedule for e in db.entries()) == ["3", "3.m0", "3.m2"]
+
+
+def test_kernels_with_wide_sums_have_keys_of_their_own(db: ProfileDB) -> None:
+    graph, made = conv_add_relu(), {}
+    for sums in ("float16", "float32"):
+        device = with_sums(DEVICE, sums)
+        meter = Meter(Measurement(1.0, 0.0, 5))
+        cost = cost_for(db, device, meter, variants=Variants(device))
+        cost.settle(graph.ops, graph)
+        made[sums] = meter.made, Asked(db, device, 2, "3", Variants(device), Fixed())
+    assert [count for count, _ in made.values()] == [1, 1], "neither answers for the other"
+    assert sorted(e.schedule for e in db.entries()) == [str(VERSION), f"{VERSION}.float32-sums"]
+    jobs = [asked.job(graph.ops, graph) for _, asked in made.values()]
+    assert [job.schedule for job in jobs] == ["3", "3.float32-sums"]
+    assert [limit_of(f"3.float32-sums{held}") for held in ("", ".m4", ".m0")] == [6, 4, 0]
 
 
 def test_the_database_knows_what_was_asked_and_how_much_of_it_is_measured(db: ProfileDB) -> None:

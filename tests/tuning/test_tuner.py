@@ -14,12 +14,14 @@ from tests.tuning.models import Counting, small, tasks
 from tvm_dnnfusion.api import compile as compile_model
 from tvm_dnnfusion.codegen.form import workload_of
 from tvm_dnnfusion.codegen.params import ATTR, ParamsError
+from tvm_dnnfusion.devices.spec import with_sums
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.pipeline import Options, fuse, tuned_by
 from tvm_dnnfusion.profile.store import ProfileFileError
 from tvm_dnnfusion.profile.trials import OWN, Trial, TuningDB
 from tvm_dnnfusion.tuning.factory import proposer
 from tvm_dnnfusion.tuning.runner import Outcome
+from tvm_dnnfusion.tuning.tasks import tasks_of
 from tvm_dnnfusion.tuning.tuner import CONFIRMED, Tuner
 
 
@@ -138,6 +140,19 @@ def test_a_compile_takes_the_best_by_itself(db, tmp_path):
         if isinstance(f, tvm.tirx.PrimFunc) and ATTR in f.attrs
     }
     assert given == {"b001_conv2d_relu": '{"tile":[1,7,1]}'}, "one kernel serves both blocks"
+
+
+def test_records_of_wide_sums_are_of_another_block(db):
+    wide = with_sums(DEVICE, "float32")
+    mod = load(small(), None)
+    both = [tasks_of(fuse(mod, Options(device=device))) for device in (DEVICE, wide)]
+    keys = [{task.subject.key for task in made} for made in both]
+    assert not keys[0] & keys[1] and all("sums" not in task.signature for task in both[0])
+    assert {task.subject.device for made in both for task in made} == {DEVICE.name}
+    for task, tile in ((both[0][0], "[1,2,1]"), (both[1][0], "[1,1,1]")):
+        db.put(Trial(task.subject.key, f'{{"tile":{tile}}}', OWN, 1.0, 0.0, 7, "", "1", "0"))
+        found = tuned_by(db, task.device)(task.form, task.graph)
+        assert found == f'{{"tile":{tile}}}'
 
 
 def test_records_that_are_not_the_blocks_own_are_refused(db):

@@ -30,6 +30,7 @@ class Build:
     no_rewrite: bool = False
     no_reassociate: bool = False
     float16: bool = False
+    float16_sums: str | None = None  # None where the option was not given
     params: Path | None = None
     database: Path | None = None
     measure: bool = False
@@ -63,6 +64,18 @@ class Build:
         except ValueError as error:
             raise click.UsageError(str(error)) from error
 
+    def check_sums(self, module: Any, model: str) -> None:
+        """Refuse --float16-sums for a module without sums of float16. Raises click.UsageError."""
+        if self.float16_sums is None or self.float16:
+            return
+        from tvm_dnnfusion.passes.half import holds_float16
+
+        if not holds_float16(module):
+            raise click.UsageError(
+                f"--float16-sums {self.float16_sums}: {model} has nothing in float16; add --float16"
+                ", or leave it out"
+            )
+
     def compile(self, model: str, shapes: Shapes | None, phases: Phases) -> Compiled:
         """Compile a model file; `phases` is told where the work stands.
 
@@ -77,12 +90,13 @@ class Build:
 
         self.check()
         plan = None if self.plan_file is None else read_plan(self.plan_file)
+        source, params = self._source(model, shapes, phases)
         try:
             return compile_model(
-                model,
+                source,
                 tvm.target.Target(self.target),
                 shapes=shapes,
-                params=self.params,
+                params=params,
                 planner=self.planner or "dnnfusion",
                 rewrite=self._rewrite(),
                 profile=self._profile(),
@@ -93,6 +107,7 @@ class Build:
                 winograd_memory=self.winograd_memory,
                 tuning_records=self.records(),
                 float16=self.float16,
+                float16_sums=self.float16_sums or "float16",
                 progress=phases,
             )
         except PlanError as error:
@@ -108,8 +123,10 @@ class Build:
         building it. Raises as `compile` does."""
         import tvm
 
+        from tvm_dnnfusion.codegen.variants import Variants
+        from tvm_dnnfusion.devices.spec import with_sums
         from tvm_dnnfusion.passes.dnnfusion import rewrite_options
-        from tvm_dnnfusion.passes.half import HalfPass
+        from tvm_dnnfusion.passes.half import HalfPass, holds_float16
         from tvm_dnnfusion.pipeline import Options, cost_for, device_for, fuse
         from tvm_dnnfusion.report.plan_file import read_plan
 
@@ -119,9 +136,14 @@ class Build:
         half = HalfPass(device, rewrite_options(self._rewrite())) if self.float16 else None
         phases("import")
         original = load_model(model, shapes, self.params)
+        self.check_sums(original, model)
+        if self.float16 or holds_float16(original):
+            device = with_sums(device, self.float16_sums or "float16")
+        variants = Variants(device, self.winograd, self.winograd_memory)
+        cost = cost_for(self._profile(), device, threads=self.threads, variants=variants)
         options = Options(
-            self.planner or "dnnfusion", rewrite_options(self._rewrite()), device,
-            cost_for(self._profile(), device), plan, "main", self.winograd, self.winograd_memory,
+            self.planner or "dnnfusion", rewrite_options(self._rewrite()), device, cost, plan,
+            "main", self.winograd, self.winograd_memory,
         )  # fmt: skip
         return fuse(half(original) if half is not None else original, options, phases)
 
@@ -134,6 +156,18 @@ class Build:
 
         found = tolerance_of("float16", rtol, atol)
         return found.rtol, found.atol
+
+    def _source(self, model: str, shapes: Shapes | None, phases: Phases) -> tuple[Any, Any]:
+        """The model to compile and its parameters: the file, or what was read of it to be checked.
+
+        Raises as `check_sums` and `load_model` do.
+        """
+        if self.float16_sums is None or self.float16:
+            return model, self.params
+        phases("import")
+        module = load_model(model, shapes, self.params)
+        self.check_sums(module, model)
+        return module, None
 
     def _rewrite(self) -> Any:
         if self.no_rewrite or not self.no_reassociate:

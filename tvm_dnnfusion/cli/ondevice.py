@@ -98,6 +98,7 @@ def run(
     with Phases(output.notes) as phases:
         phases("import")
         module = load_model(model, shapes, build.params)
+        build.check_sums(module, model)
         given = inputs.make(signature_of(module))
         report = bench(module, given, spec, place.address, settings, model=Path(model).stem,
                        before=before, keep=lambda r: _keep(r, file), say=phases)  # fmt: skip
@@ -125,6 +126,7 @@ def _settings(build: Build, place: Place, extra: Extra, timing: tuple[int, float
         system=extra.system,
         limits=Limits(call_s=place.timeout_s),
         float16=build.float16,
+        float16_sums=build.float16_sums or "float16",
     )
 
 

@@ -136,6 +136,12 @@ def building(command: F) -> F:
             help="Convolutions and products in float16, on a device that computes in it; results "
             "are then compared with float16's tolerance.",
         ),
+        click.option(
+            "--float16-sums",
+            type=click.Choice(["float16", "float32"]),
+            help="What sums of float16 are kept in, with --float16 or for a model that is in "
+            "float16 itself. Default: float16.",
+        ),
         params,
         database,
         click.option(
@@ -165,6 +171,7 @@ def building(command: F) -> F:
             "no_rewrite",
             "no_reassociate",
             "float16",
+            "float16_sums",
             "params",
             "database",
             "measure",

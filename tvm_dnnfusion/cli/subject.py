@@ -41,6 +41,7 @@ def check_saved(path: str, shapes: Shapes | None, build: Build) -> None:
     given = [name for name, value in (("--input-shapes", shapes), ("--params", build.params),
                                       ("--target", build.target_given),
                                       ("--float16", build.float16),
+                                      ("--float16-sums", build.float16_sums),
                                       ("--db", build.database)) if value]  # fmt: skip
     if given or build.planned:
         named = ", ".join(given) or "options on how to compile"

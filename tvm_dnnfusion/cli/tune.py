@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +93,9 @@ def command(
 
     make = proposer(search, seed)
     with Phases(output.notes) as phases:
-        fused = build.fuse(model, input_shapes, phases)
+        # Elsewhere --threads is the device's, and the plan is that of a compile without it.
+        planned = build if place == str(LOCAL) else replace(build, threads=None)
+        fused = planned.fuse(model, input_shapes, phases)
     runner = make_runner(place, build.target, build.threads, timeout_s)
     try:
         with TuningDB(path) as db:

@@ -131,8 +131,9 @@ def _check(library: Path | None, place: places.Place | None, build: Build, bisec
     """Refuse options that have nothing to say. Raises click.UsageError."""
     if library is not None and (bisect or build.planned):
         raise click.UsageError("--library verifies a library as it is: no --bisect, no planning")
-    if library is not None and build.float16:
-        raise click.UsageError("--library is compiled: give --rtol and --atol, not --float16")
+    half = "--float16" if build.float16 else "--float16-sums" if build.float16_sums else ""
+    if library is not None and half:
+        raise click.UsageError(f"--library is compiled: give --rtol and --atol, not {half}")
     if bisect and build.float16:
         raise click.UsageError("--bisect looks for faults, not for roundings: leave out --float16")
     if library is not None and build.database:

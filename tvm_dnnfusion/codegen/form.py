@@ -49,8 +49,11 @@ class Form:
             self.name, self.ops, graph, self.layouts, device, self.places, self.winograd, choices
         )
 
-    def signature(self, graph: Graph) -> str:
-        """The form as JSON that does not depend on names: equal for equal blocks."""
+    def signature(self, graph: Graph, device: DeviceSpec) -> str:
+        """The form as JSON that does not depend on names: equal for equal blocks.
+
+        Of the device it holds what its name does not say: the dtype of sums, where it is wider.
+        """
         lie = [self._lies(t, graph) for t in canonical_tensors(self.ops, graph)]
         heavy = any(op.kind in convolution.KINDS for op in self.ops)
         fields: dict[str, Any] = {"block": json.loads(canonical_block(self.ops, graph))}
@@ -60,6 +63,8 @@ class Form:
             fields["winograd"] = self.winograd
         if self.plain:
             fields["plain"] = True
+        if device.sums:
+            fields["sums"] = device.sums
         return json.dumps(fields, separators=(",", ":"))
 
     def _lies(self, tensor: str, graph: Graph) -> Any:

@@ -1,8 +1,10 @@
-"""What of a build, beside the schedules' version, a block's latency depends on: Winograd's limits.
+"""What of a build, beside the schedules' version, a block's latency depends on: Winograd's limits,
+and the dtype of sums.
 
 A convolution may be kept from its fastest tiles by the user's `winograd` or by the budget of the
 weights (`winograd_budget.py`), which looks at the whole graph. A latency that was measured under a
-limit is another one than without: it carries a tag in its key.
+limit is another one than without: it carries a tag in its key. So does one with sums of float16 in
+float32, for which the device has the same name and other tiles.
 """
 
 from __future__ import annotations
@@ -42,14 +44,17 @@ class Variants:
         return min((self._limits.get(op.name, MAX_TILE) for op in ops), default=MAX_TILE)
 
     def tag(self, ops: tuple[Op, ...], graph: Graph) -> str:
-        """ ".m2" where the block is held at F(2, 3) though more would be faster; else ""."""
+        """ ".m2" where the block is held at F(2, 3) though more would be faster; before it
+        ".float32-sums" where sums are so wide; else "".
+        """
         self._of(graph)
         held = [
             self._limits[op.name]
             for op in ops
             if self._limits.get(op.name, MAX_TILE) < self._free.get(op.name, 0)
         ]
-        return f".m{min(held)}" if held else ""
+        sums = f".{self.device.sums}-sums" if self.device.sums else ""
+        return sums + (f".m{min(held)}" if held else "")
 
     def _of(self, graph: Graph) -> None:
         """Look at a graph, unless it is the one that was looked at last."""

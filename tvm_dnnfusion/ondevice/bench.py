@@ -40,7 +40,8 @@ class Settings:
 
     `threads` None takes the cores of the device's spec, as far as the device has them; `cluster` is
     "all", "big" or "little"; `system` "android", "linux" or "" for what the server suggests.
-    `float16` compiles every column so, and compares with float16's tolerance.
+    `float16` compiles every column so, and compares with float16's tolerance; `float16_sums` is
+    the dtype in which sums of float16 are kept.
     """
 
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -50,6 +51,7 @@ class Settings:
     system: str = ""
     limits: Limits = field(default_factory=Limits)
     float16: bool = False
+    float16_sums: str = "float16"
 
 
 def bench(
@@ -113,7 +115,9 @@ def _column(
     say(f"compile {name}")
     place = fitted(spec, session.info, settings.system)
     try:
-        built = build(module, VARIANTS[name], place, folder, settings.float16)
+        built = build(
+            module, VARIANTS[name], place, folder, settings.float16, settings.float16_sums
+        )
     except TVM_ERRORS as error:  # the other columns, and the other models, may compile
         line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return Result(name, 0, 0, problem=f"does not compile: {line[:300]}")
@@ -138,10 +142,12 @@ def _head(
     target = registry.target_dict(place)
     shapes = {name: [str(a.dtype), *a.shape] for name, a in inputs.items()}
     form = fingerprint(from_relax(module).graph)
+    sums = () if settings.float16_sums == "float16" else (settings.float16_sums,)
     key = key_of(model, form, shapes, target, threads, settings.cluster, info.machine, __version__,
-                 settings.float16)  # fmt: skip
+                 settings.float16, *sums)  # fmt: skip
     return Report(key, model, spec.name, str(session.address), target, info.machine, info.system,
-                  info.processors, threads, info.emulated, settings.float16)  # fmt: skip
+                  info.processors, threads, info.emulated, settings.float16,
+                  settings.float16_sums)  # fmt: skip
 
 
 def _in_order(results: Sequence[Result]) -> tuple[Result, ...]:

@@ -31,7 +31,9 @@ class Built:
     dtype: str = "float32"
 
 
-def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path, float16: bool = False
+def build(
+    module: Any, variant: Variant, spec: DeviceSpec, folder: Path, float16: bool = False,
+    float16_sums: str = "float16",
 ) -> Built:  # fmt: skip
     """Compile a Relax module for the device and link it into the folder.
 
@@ -42,7 +44,7 @@ def build(module: Any, variant: Variant, spec: DeviceSpec, folder: Path, float16
     target = target_dict(spec)
     made = compile_model(
         module, tvm.target.Target(target), planner=variant.planner, rewrite=variant.rewrite,
-        device=spec, float16=float16,
+        device=spec, float16=float16, float16_sums=float16_sums,
     )  # fmt: skip
     host = target.get("host", target)
     triple = str(host.get("mtriple", "")) if isinstance(host, Mapping) else ""

@@ -23,6 +23,7 @@ def facts(report: Report) -> str:
     where = f"{report.device} at {report.address}: {report.machine}, {report.system or 'unknown'}"
     marked = f"; EMULATED by {report.emulated}: times are the emulator's" if report.emulated else ""
     half = "; float16" if report.float16 else ""
+    half += "; sums of float16 in float32" if report.float16_sums == "float32" else ""
     return f"{where}; {report.threads} of {report.processors or '?'} processors{half}{marked}"
 
 

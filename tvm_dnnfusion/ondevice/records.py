@@ -84,7 +84,8 @@ class Report:
 
     `key` says what was measured: results of another key are not mixed in when a run goes on.
     `emulated` is what emulates the device, "" for a real one: times are then the emulator's.
-    `float16` is whether convolutions and products were computed in it.
+    `float16` is whether convolutions and products were computed in it, `float16_sums` what sums of
+    float16 were kept in.
     """
 
     key: str
@@ -98,6 +99,7 @@ class Report:
     threads: int
     emulated: str
     float16: bool = False
+    float16_sums: str = "float16"
     results: tuple[Result, ...] = field(default_factory=tuple)
 
     def result(self, variant: str) -> Result | None:

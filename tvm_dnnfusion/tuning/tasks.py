@@ -83,7 +83,7 @@ def tasks_of(fused: Fused, unit: str = TIME) -> tuple[Task, ...]:
     """The different blocks of a model that have a kernel, in order."""
     found: dict[str, list[Form]] = {}
     for form in fused.lowered.forms.values():
-        found.setdefault(form.signature(fused.graph), []).append(form)
+        found.setdefault(form.signature(fused.graph, fused.device), []).append(form)
     return tuple(
         Task(forms[0], fused.graph, fused.device, text, tuple(f.name for f in forms), unit)
         for text, forms in found.items()
