@@ -68,6 +68,18 @@ def test_an_interrupted_tuning_says_how_to_go_on(call, model, counting, monkeypa
     assert answer.code == 4 and "3 trials are kept in" in answer.err
 
 
+def test_a_block_that_cannot_be_measured_is_named(call, model, counting, monkeypatch):  # noqa: F811
+    def measure(self, func):
+        self._fails = lambda text: "conv2d" in text
+        return original(self, func)
+
+    original = Counting.measure
+    monkeypatch.setattr(Counting, "measure", measure)
+    answer = call("tune", model, "--trials", 9)
+    assert answer.code == 0
+    assert "b000_conv2d_relu is not tuned: its template's own choice failed: it was" in answer.err
+
+
 def test_records_are_taken_by_run(call, model, counting, tmp_path):  # noqa: F811
     assert call("tune", model, "--trials", 9).code == 0
     for records in ((), ("--tuning-records", "none")):

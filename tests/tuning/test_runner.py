@@ -8,6 +8,7 @@ import pytest
 from tvm import te, tirx
 from tvm.script import tirx as T
 
+from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.devices.registry import host, target_dict
 from tvm_dnnfusion.profile.measure import Limits
 from tvm_dnnfusion.tuning.runner import LocalRunner
@@ -42,6 +43,15 @@ def runner():
 def test_sound_code_has_a_cost(runner):
     outcome = runner.measure(sound())
     assert outcome.cost > 0 and outcome.samples > 0 and outcome.message == ""
+
+
+def test_code_may_hold_our_own_operators(runner):
+    """The child knows them, although it plans and lowers nothing."""
+    x = te.placeholder((64,), "float32", "x")
+    func = te.create_prim_func([x, te.compute((64,), lambda i: vecmath.gelu(x(i)), "y")])
+    assert "dnnfusion.gelu" in func.script()
+    outcome = runner.measure(func)
+    assert outcome.cost is not None and outcome.message == ""
 
 
 def test_code_that_cannot_be_built_fails_with_the_reason(runner):

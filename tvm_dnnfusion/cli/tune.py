@@ -104,6 +104,9 @@ def command(
                 _run(tuner, trials, output, path)
             with Phases(output.notes) as phases:
                 kept = settled(tuner, build, model, input_shapes, path, phases)
+            for state, why in tuner.unmeasured():
+                name = state.task.name
+                output.note(f"{name} is not tuned: its template's own choice failed: {why}")
     finally:
         runner.close()
     data, title = _result(tuner, path, kept)

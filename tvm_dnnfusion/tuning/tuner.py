@@ -104,6 +104,16 @@ class Tuner:
         """Trials of all blocks, those of earlier runs among them."""
         return sum(state.trials for state in self.states)
 
+    def unmeasured(self) -> list[tuple[State, str]]:
+        """Blocks whose template's own choice failed, with the reason: they get no more trials."""
+        own = [
+            (state, trial)
+            for state in self.states
+            for trial in self.db.trials(state.task.subject.key)
+            if trial.search == OWN
+        ]
+        return [(state, trial.message) for state, trial in own if trial.cost is None]
+
     def run(self, budget: int) -> None:
         """Make trials until there are so many, then confirm the best ones."""
         self.measure_own(budget)

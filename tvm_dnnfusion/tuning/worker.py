@@ -27,7 +27,7 @@ def main() -> None:
     os.dup2(2, 1)  # what TVM prints does not mix with the answers
     requests: SimpleQueue[bytes] = SimpleQueue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
-    import tvm  # noqa: F401  the slow part of the start
+    import tvm_dnnfusion.codegen.vecmath  # noqa: F401  TVM, and the operators that code may hold
 
     _answer(answers, "ready")
     while True:
