@@ -101,6 +101,15 @@ def test_nothing_is_kept_where_the_whole_model_is_not_faster(made: Tuner) -> Non
     assert found.tuned_us == found.untuned_us == 40.0
 
 
+def test_what_was_slower_twice_is_named_once(made: Tuner) -> None:
+    names = {made.states[i].task.name for i in changed(made)}
+    first = changed(made)[0]
+    best = made.db.best(made.states[first].task.subject.key)
+    assert best is not None
+    found = settle(made, Model(made.db, by_params={best.params: 11.0}, whole=40.0).made)
+    assert sorted(found.rejected) == sorted(names)
+
+
 def test_a_device_without_times_of_kernels_decides_by_the_whole(made: Tuner) -> None:
     before = changed(made)
 

@@ -120,7 +120,8 @@ def _whole(tuner: Tuner, plain: Side, tuned: Side, rejected: tuple[str, ...]) ->
         return Settled(before, after, rejected)
     for state in changed:
         _reject(tuner, state, whole=True)
-    return Settled(before, before, (*rejected, *(state.task.name for state in changed)))
+    names = (state.task.name for state in changed)
+    return Settled(before, before, tuple(dict.fromkeys((*rejected, *names))))
 
 
 def _in_turns(one: Callable[[], T], other: Callable[[], T]) -> tuple[list[T], list[T]]:
