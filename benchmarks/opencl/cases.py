@@ -70,8 +70,12 @@ def _depthwise(name: str, channels: int, side: int, kernel: int) -> Case:
     )  # fmt: skip
 
 
-def _attention(x: Any, y: Any, z: Any) -> Any:
-    return op.nn.attention(x, y, z)
+def _attention(name: str, queries: int, keys: int, heads: int, depth: int) -> Case:
+    rows = (1, keys, heads, depth)
+    return Case(
+        name, 2 * queries * keys * heads * depth, ((1, queries, heads, depth), rows, rows), (),
+        lambda x, y, z: op.nn.attention(x, y, z),
+    )  # fmt: skip
 
 
 CASES: tuple[Case, ...] = (
@@ -83,7 +87,9 @@ CASES: tuple[Case, ...] = (
          lambda x, w, b: op.add(op.matmul(x, w), b)),
     Case("classifier", 512 * 400, ((1, 512),), ((512, 400), (400,)),
          lambda x, w, b: op.add(op.matmul(x, w), b)),
-    Case("attention", 2 * 2 * 64 * 64 * 64, ((1, 64, 2, 64),) * 3, (), _attention),
+    _attention("attention", 64, 64, 2, 64),
+    _attention("attention-1500-keys", 12, 1500, 2, 8),  # four rows of scores fill local memory
+    _attention("attention-4100-keys", 12, 4100, 2, 8),  # scores in global memory
     Case("softmax", 0, ((64, 128),), (), lambda x: op.nn.softmax(x, axis=-1)),
     Case("layer_norm", 0, ((64, 128),), ((128,), (128,)),
          lambda x, g, b: op.nn.layer_norm(x, g, b, axes=-1)),

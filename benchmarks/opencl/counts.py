@@ -21,6 +21,7 @@ LIMIT_S = 900
 """Seconds after which a run is given up; a second interprets some millions of instructions."""
 
 _KERNEL = re.compile(r"Instructions executed for kernel '([^']+)':\n((?:[ \t]+[\d,]+ - .*\n)+)")
+_RACE = re.compile(r"data race at \w+ memory address")
 _LINE = re.compile(r"[ \t]+([\d,]+) - (.*)\n")
 _ACCESS = re.compile(r"(load|store) (\w+) \((\d+) bytes\)")
 # vload4(size_t, const __global float*) and its like are functions to the interpreter, which counts
@@ -37,7 +38,8 @@ class Counts:
 
     `loaded` and `stored` are bytes by address space: "global" (constant memory included), "local",
     "private" (arrays that an unoptimised compiler keeps in memory). `instructions` are LLVM's, of
-    all work-items together; a vector operation counts once. `races` are those that Oclgrind saw.
+    all work-items together; a vector operation counts once. `races` are those that Oclgrind saw,
+    None where it was not asked to look.
     """
 
     kernels: int
@@ -45,7 +47,7 @@ class Counts:
     loaded: Mapping[str, int]
     stored: Mapping[str, int]
     barriers: int
-    races: int = 0
+    races: int | None = None
 
     @property
     def global_bytes(self) -> int:
@@ -81,7 +83,7 @@ def count(script: list[str], races: bool = False) -> Counts:
         **os.environ,
         "DNNFUSION_OPENCL_LIB": str(runtime()),
         "OCLGRIND_INST_COUNTS": "1",
-        **({"OCLGRIND_DATA_RACES": "1"} if races else {}),
+        **({"OCLGRIND_DATA_RACES": "1", "OCLGRIND_UNIFORM_WRITES": "1"} if races else {}),
     }
     try:
         done = subprocess.run(
@@ -93,10 +95,10 @@ def count(script: list[str], races: bool = False) -> Counts:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise CountError(lines[-1][:300] if lines else f"exit code {done.returncode}")
-    return parse(done.stdout, races=len(re.findall("data race", done.stderr)))
+    return parse(done.stdout, len(_RACE.findall(done.stderr)) if races else None)
 
 
-def parse(text: str, races: int = 0) -> Counts:
+def parse(text: str, races: int | None = None) -> Counts:
     """Counts out of what Oclgrind printed; raises CountError where it printed none."""
     found = _KERNEL.findall(text)
     if not found:

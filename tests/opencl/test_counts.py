@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from benchmarks.opencl.__main__ import Row, measure, to_markdown
+from benchmarks.opencl.__main__ import Row, main, measure, to_markdown
 from benchmarks.opencl.cases import CASES
-from benchmarks.opencl.counts import CountError, parse, runtime
+from benchmarks.opencl.counts import CountError, count, parse, runtime
+
+RACING = """
+import numpy as np, tvm
+from tvm.script import from_source
+from tvm_dnnfusion import opencl
+opencl.load()
+kernel = from_source('''
+# from tvm.script import tirx as T
+@T.prim_func
+def kernel(a: T.Buffer((8,), "float32")):
+    for x in T.thread_binding(8, thread="threadIdx.x"):
+        a[{index}] = T.cast({value}, "float32")
+''')
+mod = tvm.IRModule({{"kernel": kernel.with_attr("global_symbol", "kernel")}})
+made = tvm.compile(mod, tvm.target.Target({{"kind": "opencl"}}, "llvm"))
+out = tvm.runtime.tensor(np.zeros(8, "float32"), tvm.opencl(0))
+made["kernel"](out)
+out.numpy()
+"""
 
 PRINTED = """
 Instructions executed for kernel 'a_kernel':
@@ -31,6 +52,7 @@ def test_counts_of_all_kernels_are_added() -> None:
     assert found.global_bytes == 4096 + 16 + 160 + 100 * 16
     assert found.local_bytes == 1024 + 50 * 16
     assert found.loaded["private"] == 3 * 16
+    assert found.races is None, "nobody looked"
 
 
 def test_a_run_without_kernels_is_no_count() -> None:
@@ -48,11 +70,28 @@ def test_the_table_gives_ratios_and_problems() -> None:
     assert "- c, dlight-mali: no result within 900 s" in table
 
 
-def test_a_case_is_counted_under_oclgrind(device: object) -> None:
+@pytest.fixture
+def oclgrind(device: object) -> None:
+    """Oclgrind, and the library that runs kernels on it; skips where one of them is absent."""
     try:
         runtime()
     except CountError as error:
         pytest.skip(str(error))
+
+
+def test_races_are_found_and_fail_the_run(oclgrind: None, tmp_path: Path, monkeypatch) -> None:
+    """Every work-item writes to the one element, its number or the same value."""
+    for index, value in (("x", "x"), ("0", "x"), ("0", "1")):
+        found = count(["-c", RACING.format(index=index, value=value)], races=True)
+        assert found.kernels == 1 and bool(found.races) == (index == "0"), (index, value)
+    racing = Row("softmax", "ours-mali", 0, 0, found)
+    monkeypatch.setattr("benchmarks.opencl.__main__.measure", lambda *_: racing)
+    words = ["--races", "--only", "softmax", "--output", str(tmp_path / "r")]
+    assert main(words) == 1
+    assert f"| {found.races} |" in (tmp_path / "r.md").read_text()
+
+
+def test_a_case_is_counted_under_oclgrind(oclgrind: None) -> None:
     case = next(c for c in CASES if c.name == "elementwise")
     row = measure(case, "ours-mali", races=True)
     assert row.counts is not None, row.problem
