@@ -5,7 +5,8 @@
     python -m benchmarks.opencl.models --device rpc://192.168.1.7:9090   # a board's own GPU
 
 Each row is written when it is there; rows of an earlier run with the same --output are not run
-again. Without --device a server is started on this machine. Exit code 1 where a result is wrong.
+again, but for those with a problem. Without --device a server is started on this machine. Exit
+code 1 where a result is wrong.
 """
 
 from __future__ import annotations
@@ -24,10 +25,13 @@ from typing import Any
 from benchmarks.arguments import models
 from benchmarks.models import inputs, load, model_names
 from benchmarks.opencl.__main__ import RESULTS
-from tvm_dnnfusion.devices.sessions import Session, SessionError
+from tvm_dnnfusion.devices.sessions import Limits, Session, SessionError
 
 TARGETS = ("mali-g76", "adreno-650")
 LOCAL, SERVER = "local", "RPC"
+LIMITS = Limits(call_s=1800.0)
+"""PoCL compiles each kernel when it first runs: minutes for a model of a hundred, on a busy machine
+more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +111,7 @@ def _run(
 
     common = {"model": row.model, "target": row.target, "where": row.where, "kernels": row.kernels}
     try:
-        with Session(address) as session:
+        with Session(address, limits=LIMITS) as session:
             found = session.load(library, processor="opencl").run(feed)
             device = f"{session.info.system} {session.info.machine}".strip()
     except SessionError as error:
