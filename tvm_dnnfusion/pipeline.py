@@ -166,7 +166,7 @@ def tuned_by(records: TuningDB | str | Path | None, device: DeviceSpec) -> Tuned
 
     def best(form: str) -> str | None:
         keys = (subject_key(form, device.name, device.cores, str(VERSION), u) for u in UNITS)
-        return next((trial.params for k in keys if (trial := db.best(k)) is not None), None)
+        return next((trial.params for k in keys if (trial := db.taken(k)) is not None), None)
 
     def find(form: Form, graph: Graph) -> str | None:
         text = best(form.signature(graph, device))

@@ -53,17 +53,17 @@ def ours(model: str, options: argparse.Namespace) -> int:
         tuner.run(options.trials)
         kept = settle(tuner, partial(_side, load(model), inputs(model), folder, options.threads))
         print(f"{model}: {tuner.trials} trials of {len(tuner.states)} blocks", flush=True)
-        print(f"slower in the model: {', '.join(kept.rejected) or 'none'}", flush=True)
+        print(f"in the model: {kept}", flush=True)
     return 0
 
 
 @contextmanager
 def _side(
-    source: onnx.ModelProto, feed: Arrays, folder: Path, threads: int, tuned: bool
+    source: onnx.ModelProto, feed: Arrays, folder: Path, threads: int, finds: bool
 ) -> Generator[Side]:
-    """The model on this machine, with its records or without."""
-    records = folder / RECORDS if tuned else None
-    compiled = tvm_dnnfusion.compile(source, threads=threads, tuning_records=records)
+    """The model on this machine, with new finds or without."""
+    with TuningDB(folder / RECORDS, read_only=True, finds=finds) as records:
+        compiled = tvm_dnnfusion.compile(source, threads=threads, tuning_records=records)
     module = Module(compiled.executable, signature_of(compiled.original), threads=threads)
     with sides.here(module, compiled.fused.lowered.kernel_of, feed, threads) as side:
         yield side

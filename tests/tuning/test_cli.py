@@ -35,7 +35,10 @@ def test_tuning_is_kept_and_goes_on(call, model, counting, tmp_path):  # noqa: F
     found = first.json
     assert found["trials"] == 9 and found["records"] == str(tmp_path / "cache" / "tuning.sqlite")
     assert found["tuned"] <= found["untuned"]
-    assert 0 < found["model"]["tuned_us"] <= found["model"]["untuned_us"]
+    compared = found["model"]
+    assert compared["before_us"] > 0 and compared["after_us"] > 0
+    assert {*compared["kept"], *compared["slower"]} <= {b["block"] for b in found["blocks"]}
+    assert ("slower in the model" in first.err) == bool(compared["slower"])
     assert sum(b["trials"] for b in found["blocks"]) == 9
     second = call("tune", model, "--trials", 12)
     assert second.code == 0 and "12 trials in" in second.out

@@ -8,7 +8,19 @@ from dataclasses import replace
 import pytest
 
 from tvm_dnnfusion.profile.store import ProfileError, ProfileFileError
-from tvm_dnnfusion.profile.trials import OWN, Subject, Trial, TuningDB, subject_key
+from tvm_dnnfusion.profile.trials import (
+    CONFIRMED,
+    IMPORTED,
+    INSTRUCTIONS,
+    KEPT,
+    LOST,
+    OWN,
+    SLOWER,
+    Subject,
+    Trial,
+    TuningDB,
+    subject_key,
+)
 
 KEY = subject_key("{}", "cpu", 2, "1", "us")
 SUBJECT = Subject(KEY, "{}", "cpu", 2, "1", "us", "conv", "0" * 16, 1000)
@@ -27,9 +39,39 @@ def test_the_best_is_the_cheapest_that_succeeded(tmp_path):
         assert db.best(KEY).params == "b"
         assert [t.params for t in db.trials(KEY)] == ["{}", "a", "b", "c"]
         (found,) = db.progress()
-        assert (found.trials, found.failed, found.own, found.best) == (4, 1, 5.0, 4.0)
+        assert (found.trials, found.failed, found.own, found.best) == (4, 1, 5.0, 5.0)
         db.put(trial("b", 5.0))
         assert db.best(KEY).search == OWN, "of two alike the template's own"
+
+
+@pytest.mark.parametrize(("message", "search", "best", "taken", "with_finds"), [
+    ("", "genetic", "a", "{}", "a"),
+    (CONFIRMED, "genetic", "a", "{}", "a"),
+    (KEPT, "genetic", "a", "a", "a"),
+    (LOST, "genetic", "{}", "{}", "{}"),
+    (SLOWER, "genetic", "{}", "{}", "{}"),
+    ("", IMPORTED, "a", "a", "a"),
+    (SLOWER, IMPORTED, "{}", "{}", "{}"),
+])  # fmt: skip
+def test_a_compile_takes_what_was_compared_or_imported(
+    tmp_path, message, search, best, taken, with_finds
+):
+    with TuningDB(tmp_path / "t.sqlite") as db:
+        db.begin(SUBJECT)
+        db.put(trial("{}", 5.0, OWN))
+        db.put(replace(trial("a", 4.0, search), message=message))
+        assert (db.best(KEY).params, db.taken(KEY).params) == (best, taken)
+        assert db.progress()[0].best == (4.0 if taken == "a" else 5.0)
+    with TuningDB(tmp_path / "t.sqlite", read_only=True, finds=True) as db:
+        assert db.taken(KEY).params == with_finds
+
+
+def test_what_was_counted_needs_no_second_look(tmp_path):
+    with TuningDB(tmp_path / "t.sqlite") as db:
+        db.begin(replace(SUBJECT, unit=INSTRUCTIONS))
+        db.put(trial("{}", 5.0, OWN))
+        db.put(trial("a", 4.0))
+        assert db.taken(KEY).params == "a"
 
 
 def test_rows_outlive_the_connection_and_are_read_without_writing(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,11 +19,11 @@ from tvm_dnnfusion.devices.spec import with_sums
 from tvm_dnnfusion.frontend import load
 from tvm_dnnfusion.pipeline import Options, fuse, tuned_by
 from tvm_dnnfusion.profile.store import ProfileFileError
-from tvm_dnnfusion.profile.trials import OWN, Trial, TuningDB
+from tvm_dnnfusion.profile.trials import CONFIRMED, KEPT, LOST, OWN, Trial, TuningDB
 from tvm_dnnfusion.tuning.factory import proposer
 from tvm_dnnfusion.tuning.runner import Outcome
 from tvm_dnnfusion.tuning.tasks import tasks_of
-from tvm_dnnfusion.tuning.tuner import CONFIRMED, Tuner
+from tvm_dnnfusion.tuning.tuner import Tuner
 
 
 @pytest.fixture
@@ -96,6 +97,26 @@ def test_a_lucky_timing_does_not_win(db):
         assert best.cost == 100.0
 
 
+def test_a_loser_does_not_come_back_when_the_own_choice_gets_slower(db):
+    made = tuner(db, Lucky())
+    made.run(6)
+    lost = [t for s in made.states for t in db.trials(s.task.subject.key) if t.message == LOST]
+    assert lost
+    for trial in lost:
+        (own,) = (t for t in db.trials(trial.key) if t.search == OWN)
+        db.put(replace(own, cost=1000.0))
+        assert db.best(trial.key).params != trial.params
+
+
+def test_an_own_choice_that_failed_once_is_tried_again(db):
+    made = tuner(db, Counting(fails=lambda text: True))
+    made.run(10)
+    assert made.trials == 4 and [why for _, why in made.unmeasured()] == ["it was told to fail"] * 4
+    again = tuner(db, Counting())
+    again.run(10)
+    assert again.trials == 10 and again.unmeasured() == []
+
+
 class Busy(Counting):
     """A template's own choice takes 100, anything else 150; every timing but some is disturbed.
 
@@ -132,7 +153,7 @@ def test_a_compile_takes_the_best_by_itself(db, tmp_path):
     plain = fuse(mod, options())
     nothing = fuse(mod, options(tuned=tuned_by(db, DEVICE)))
     assert tvm_ffi.structural_equal(plain.lowered.module, nothing.lowered.module)
-    db.put(Trial(subject.key, '{"tile":[1,7,1]}', "genetic", 1.0, 0.0, 7, "", "1", "0"))
+    db.put(Trial(subject.key, '{"tile":[1,7,1]}', "genetic", 1.0, 0.0, 7, KEPT, "1", "0"))
     tuned = fuse(mod, options(tuned=tuned_by(tmp_path / "t.sqlite", DEVICE)))
     given = {
         gv.name_hint: str(f.attrs[ATTR])
@@ -157,7 +178,7 @@ def test_records_of_wide_sums_are_of_another_block(db):
 
 def test_records_that_are_not_the_blocks_own_are_refused(db):
     subject = next(t for t in tasks() if len(t.blocks) == 2).subject
-    db.put(Trial(subject.key, '{"tile":[1,5,9]}', "genetic", 1.0, 0.0, 7, "", "1", "0"))
+    db.put(Trial(subject.key, '{"tile":[1,5,9]}', "genetic", 1.0, 0.0, 7, KEPT, "1", "0"))
     with pytest.raises(ParamsError, match="tuning record of b001"):
         fuse(load(small(), None), Options(device=DEVICE, tuned=tuned_by(db, DEVICE)))
     with pytest.raises(ProfileFileError, match="there are no tuning records at"):

@@ -15,6 +15,7 @@ from tvm_dnnfusion.report.summary import GraphSummary, summarise
 if TYPE_CHECKING:
     from tvm_dnnfusion.api import Compiled
     from tvm_dnnfusion.pipeline import Fused
+    from tvm_dnnfusion.profile.trials import TuningDB
     from tvm_dnnfusion.runtime.module import Module
 
 Shapes = dict[str, tuple[int, ...]]
@@ -38,6 +39,7 @@ class Build:
     winograd: int = 6
     winograd_memory: float = 2.0
     tuning_records: str | None = None
+    finds: bool = False  # whether records are taken that were not compared in a model yet
     winograd_given: bool = False  # whether an option says something about Winograd's
     target_given: bool = False
 
@@ -176,14 +178,15 @@ class Build:
 
         return RewriteOptions(reassociate=False)
 
-    def records(self) -> Path | None:
+    def records(self) -> TuningDB | Path | None:
         """The tuning records: those named, else the cache's where there are any."""
-        from tvm_dnnfusion.profile.trials import FILE_NAME
+        from tvm_dnnfusion.profile.trials import FILE_NAME, TuningDB
 
         if self.tuning_records == "none":
             return None
         if self.tuning_records is not None:
-            return Path(self.tuning_records)
+            path = Path(self.tuning_records)
+            return TuningDB(path, read_only=True, finds=True) if self.finds else path
         path = settings.read().cache / FILE_NAME
         return path if path.exists() else None
 

@@ -78,10 +78,10 @@ def command(
 ) -> None:
     """Tune the blocks of MODEL within a number of trials, and keep what was found.
 
-    Each block starts with its template's own parameters, and what was found is kept only where it
-    is faster in the model too, so tuning never ends worse than it starts.
-    Every trial is kept at once: interrupted at any moment, the same command goes on. `optimize`,
-    `run`, `bench` and `verify` take the records by themselves (--tuning-records).
+    Each block starts with its template's own parameters, and what was found is taken only after the
+    model was faster with it, so tuning never ends worse than it starts. Every trial is kept at
+    once: interrupted at any moment, the same command goes on. `optimize`, `run`, `bench` and
+    `verify` take the records by themselves (--tuning-records).
     """
     place = str(address_of(address, rpc_tracker, rpc_key) or LOCAL)
     path = _path(build)
@@ -92,23 +92,22 @@ def command(
     from tvm_dnnfusion.tuning.tuner import Tuner
 
     make = proposer(search, seed)
-    with Phases(output.notes) as phases:
-        # Elsewhere --threads is the device's, and the plan is that of a compile without it.
-        planned = build if place == str(LOCAL) else replace(build, threads=None)
-        fused = planned.fuse(model, input_shapes, phases)
-    runner = make_runner(place, build.target, build.threads, timeout_s)
-    try:
-        with TuningDB(path) as db:
+    with TuningDB(path) as db:  # it and the device first: what is wrong with them is said at once
+        runner = make_runner(place, build.target, build.threads, timeout_s)
+        try:
+            with Phases(output.notes) as phases:
+                # Elsewhere --threads is the device's, and the plan is that of a compile without it.
+                planned = build if place == LOCAL else replace(build, threads=None)
+                fused = planned.fuse(model, input_shapes, phases)
             with Live(output, trials, fused.device) as live:
                 tuner = Tuner(tasks_of(fused, runner.unit), db, runner, make, live)
                 _run(tuner, trials, output, path)
-            with Phases(output.notes) as phases:
-                kept = settled(tuner, build, model, input_shapes, path, phases)
+            kept = settled(tuner, build, model, input_shapes, place, output)
             for state, why in tuner.unmeasured():
                 name = state.task.name
                 output.note(f"{name} is not tuned: its template's own choice failed: {why}")
-    finally:
-        runner.close()
+        finally:
+            runner.close()
     data, title = _result(tuner, path, kept)
     output.emit(data, blocks_table(title, tuner.states, fused.device))
 
@@ -145,8 +144,8 @@ def _result(tuner: Tuner, path: Path, kept: Settled | None) -> tuple[dict[str, A
         "model": None if kept is None else asdict(kept),
         "blocks": block_rows(tuner.states),
     }
-    what = "all blocks"
+    what, against = "all blocks", "untuned"
     if kept is not None:
-        what, own, best = "the model", kept.untuned_us, kept.tuned_us
-    gain = f", {own / best:.3f} times as fast as untuned" if best > 0 else ""
+        what, against, own, best = "the model", "before", kept.before_us, kept.after_us
+    gain = f", {own / best:.3f} times as fast as {against}" if best > 0 else ""
     return data, f"{tuner.trials} trials in {path}: {what} {best:,.0f} {unit}{gain}"

@@ -39,6 +39,15 @@ UNITS = (TIME, INSTRUCTIONS)
 
 OWN = "template"
 """The search of trials that are the template's own choice: the first of every block."""
+IMPORTED = "imported"
+"""The search of trials that came from another program's database."""
+
+CONFIRMED = "confirmed"
+"""The message of trials that were faster than the template's own when both were timed again."""
+LOST = "not faster when timed again"
+KEPT = "faster in the model"
+"""The message of finds that a model was faster with; only these are taken by a compile."""
+SLOWER = "slower in the model"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +88,8 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a block is tuned: `own` is the cost of the template's own choice."""
+    """How far a block is tuned: `own` is the cost of the template's own choice, `best` of what a
+    compile takes."""
 
     subject: Subject
     trials: int
@@ -132,6 +142,7 @@ class TuningDB:
     ----------
     path : file of the database; made where it is absent.
     read_only : nothing is made or written; an absent file has no rows.
+    finds : whether a compile also takes what was found and not compared in a model yet.
 
     Raises
     ------
@@ -139,9 +150,10 @@ class TuningDB:
     ProfileError where it cannot be opened or written, or was made by a later version.
     """
 
-    def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path | str, *, read_only: bool = False, finds: bool = False) -> None:
         self.path = Path(path)
         self.read_only = read_only
+        self.finds = finds
         self._lock = threading.RLock()
         try:
             self._connection = self._open()
@@ -188,8 +200,23 @@ class TuningDB:
         return tuple(Trial(*row) for row in self._rows(query, key))
 
     def best(self, key: str) -> Trial | None:
-        """The cheapest trial of a subject that succeeded."""
-        query = f"""SELECT {_TRIAL} FROM trial WHERE key = ? AND cost IS NOT NULL
+        """The cheapest trial of a subject that succeeded, and lost no comparison since."""
+        return self._cheapest(key, f"message NOT IN ('{LOST}', '{SLOWER}')")
+
+    def taken(self, key: str) -> Trial | None:
+        """What a compile takes: the cheapest of the template's own choice, what was kept in a
+        model, what was imported, and what was counted, which needs no second look.
+
+        With `finds` whatever is best, so that it can be compared.
+        """
+        if self.finds:
+            return self.best(key)
+        counted = f"(SELECT unit FROM subject WHERE key = trial.key) = '{INSTRUCTIONS}'"
+        chosen = f"search IN ('{OWN}', '{IMPORTED}') OR message = '{KEPT}' OR {counted}"
+        return self._cheapest(key, f"({chosen}) AND message NOT IN ('{LOST}', '{SLOWER}')")
+
+    def _cheapest(self, key: str, condition: str) -> Trial | None:
+        query = f"""SELECT {_TRIAL} FROM trial WHERE key = ? AND cost IS NOT NULL AND ({condition})
             ORDER BY cost, search != '{OWN}', params LIMIT 1"""
         found = self._rows(query, key)
         return Trial(*found[0]) if found else None
@@ -201,8 +228,10 @@ class TuningDB:
 
     def _progress(self, subject: Subject) -> Progress:
         query = """SELECT count(*), count(*) - count(cost),
-            min(CASE WHEN search = ? THEN cost END), min(cost) FROM trial WHERE key = ?"""
-        ((trials, failed, own, best),) = self._rows(query, OWN, subject.key)
+            min(CASE WHEN search = ? THEN cost END) FROM trial WHERE key = ?"""
+        ((trials, failed, own),) = self._rows(query, OWN, subject.key)
+        taken = self.taken(subject.key)
+        best = None if taken is None else taken.cost
         return Progress(subject, int(trials), int(failed), own, best)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from tvm_dnnfusion.devices.registry import spec_for_target
 from tvm_dnnfusion.pipeline import target_fields
 from tvm_dnnfusion.profile.database import utc_now
 from tvm_dnnfusion.profile.store import ProfileFileError
-from tvm_dnnfusion.profile.trials import TIME, Subject, Trial, TuningDB, subject_key
+from tvm_dnnfusion.profile.trials import IMPORTED, TIME, Subject, Trial, TuningDB, subject_key
 from tvm_dnnfusion.runtime.files import whole_names
 from tvm_dnnfusion.schedules.dispatch import VERSION
 
@@ -133,5 +133,5 @@ def _trial(subject: Subject, record: Any) -> Trial:
     text = trace_text(record.trace)
     message = "" if cost is not None else "it failed where it was measured"
     return Trial(
-        subject.key, text, "imported", cost, 0.0, len(seconds), message, utc_now(), __version__
+        subject.key, text, IMPORTED, cost, 0.0, len(seconds), message, utc_now(), __version__
     )

@@ -1,10 +1,11 @@
-"""The last word on what tuning found: the model itself, untuned and tuned, in turns.
+"""The last word on what tuning found: the model itself, as before and with the finds, in turns.
 
 A candidate that is timed alone finds its weights and its inputs where its last run left them; in
-the model other kernels have been there meanwhile. So each block whose parameters changed is timed
-again inside the model, beside its template's own choice, and one that is slower there gives way to
-the next best, or to the template. Then the whole models are timed: where the tuned one is not
-faster, nothing that was found is kept. That is why tuning does not end worse than it starts.
+the model other kernels have been there meanwhile. So each block with a find is timed again inside
+the model, beside what a compile took for it before, and one that is slower there gives way to the
+next best, or to what was taken before. Then the whole models are timed: where the one with the
+finds is slower, none of them is kept. A compile takes only what was kept, so that tuning does not
+end worse than it starts, however it ends.
 """
 
 from __future__ import annotations
@@ -15,17 +16,18 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TypeVar
 
-from tvm_dnnfusion.profile.trials import OWN
+from tvm_dnnfusion.profile.trials import IMPORTED, KEPT, OWN, SLOWER, Trial
 from tvm_dnnfusion.tuning.tuner import State, Tuner
 
 T = TypeVar("T")
 
-SLOWER = "slower in the model"
-"""The message of trials that lost there; their cost is then that of the template's own choice."""
 ROUNDS = 3
-"""How many bests of a block are looked at in the model."""
+"""How many finds of a block are looked at in the model."""
 TURNS = 5
 """How often each side is profiled and timed; the fastest profile and the median latency count."""
+NOISE = 0.01
+"""By how much the whole model must be slower to be called so: two runs of one model differ by as
+much, and each find was faster by itself and not slower in the model."""
 
 
 @dataclass(frozen=True)
@@ -42,69 +44,76 @@ class Side:
 
 
 Compile = Callable[[bool], AbstractContextManager[Side]]
-"""Compiles the model, with the records (True) or without, and loads it."""
+"""Compiles the model and loads it: with finds that were not compared yet (True), or without."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Latency of the model in microseconds, untuned and as a compile makes it now; the blocks
-    whose finds were slower in the model."""
+    """Latency of the model in microseconds as a compile made it before, and as it does now; the
+    blocks whose finds are taken from now on, and those whose finds were slower in the model."""
 
-    untuned_us: float
-    tuned_us: float
-    rejected: tuple[str, ...]
+    before_us: float
+    after_us: float
+    kept: tuple[str, ...]
+    slower: tuple[str, ...]
 
 
-def settle(tuner: Tuner, made: Compile) -> Settled:
-    """Keep of what was found only what is faster in the model."""
-    rejected: dict[str, None] = {}
-    with made(False) as plain:
+def settle(tuner: Tuner, made: Compile) -> Settled | None:
+    """Keep of what was found only what is faster in the model; None where nothing new was found.
+
+    Interrupted, it leaves what was found as it was: not compared, and not taken.
+    """
+    if not _finds(tuner):
+        return None
+    slower: dict[str, None] = {}
+    with made(False) as before:
         for left in reversed(range(ROUNDS)):
-            with made(True) as tuned:
-                slow = _slower(_changed(tuner), plain, tuned)
+            with made(True) as after:
+                slow = _slower(_finds(tuner), before, after)
                 if not slow:
-                    return _whole(tuner, plain, tuned, tuple(rejected))
-            for state in slow:
-                _reject(tuner, state, whole=left == 0)
-                rejected[state.task.name] = None
-        with made(True) as tuned:
-            return _whole(tuner, plain, tuned, tuple(rejected))
+                    return _whole(tuner, before, after, slower)
+            slower |= dict.fromkeys(_reject(tuner, state, whole=left == 0) for state in slow)
+        with made(True) as after:
+            return _whole(tuner, before, after, slower)
 
 
-def _changed(tuner: Tuner) -> list[State]:
-    """The blocks for which a compile takes something else than the template's own choice."""
+def _finds(tuner: Tuner) -> list[tuple[State, Trial]]:
+    """What a compile would take instead of what it takes now, were it compared."""
     found = ((state, tuner.db.best(state.task.subject.key)) for state in tuner.states)
-    return [state for state, best in found if best is not None and best.search != OWN]
+    return [
+        (state, best)
+        for state, best in found
+        if best is not None and best.search not in (OWN, IMPORTED) and best.message != KEPT
+    ]
 
 
-def _reject(tuner: Tuner, state: State, whole: bool) -> None:
-    """Put the best of a block, or all that looked better, behind the template's own choice."""
-    key, own = state.task.subject.key, state.own
-    better = (
-        t for t in tuner.db.trials(key)
-        if own is not None and t.cost is not None and t.cost <= own and t.search != OWN
-    )  # fmt: skip
-    ranked = sorted(better, key=lambda t: t.cost or 0.0)
-    for trial in ranked if whole else ranked[:1]:
-        tuner.db.put(replace(trial, cost=own, message=SLOWER))
-    best = tuner.db.best(key)
-    state.best = best.cost if best is not None else None
+def _reject(tuner: Tuner, state: State, whole: bool) -> str:
+    """Note that the best find of a block was slower, or all of its finds; the block's name."""
+    key = state.task.subject.key
+    while (best := tuner.db.best(key)) is not None and any(s is state for s, _ in _finds(tuner)):
+        tuner.db.put(replace(best, message=SLOWER))
+        if not whole:
+            break
+    taken = tuner.db.taken(key)
+    state.best = taken.cost if taken is not None else None
+    return state.task.name
 
 
-def _slower(changed: Sequence[State], plain: Side, tuned: Side) -> list[State]:
-    """The blocks that their template's own choice is faster for, in the model."""
-    if not changed:
+def _slower(finds: Sequence[tuple[State, Trial]], before: Side, after: Side) -> list[State]:
+    """The blocks that are slower in the model with their finds."""
+    if not finds:
         return []
-    mine, theirs = _in_turns(plain.profile, tuned.profile)
-    before, after = (
-        {name: min(one[name] for one in passes if name in one) for name in set().union(*passes)}
-        for passes in (mine, theirs)
-    )
+    old, new = (_fastest(passes) for passes in _in_turns(before.profile, after.profile))
     return [
         state
-        for state in changed
-        if _time(state, tuned.kernel_of, after) > _time(state, plain.kernel_of, before)
+        for state, _ in finds
+        if _time(state, after.kernel_of, new) > _time(state, before.kernel_of, old)
     ]
+
+
+def _fastest(passes: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    names = {name for one in passes for name in one}
+    return {name: min(one[name] for one in passes if name in one) for name in names}
 
 
 def _time(state: State, kernel_of: Mapping[str, str], times: Mapping[str, float]) -> float:
@@ -113,15 +122,18 @@ def _time(state: State, kernel_of: Mapping[str, str], times: Mapping[str, float]
     return sum(times.get(kernel, 0.0) for kernel in kernels)
 
 
-def _whole(tuner: Tuner, plain: Side, tuned: Side, rejected: tuple[str, ...]) -> Settled:
-    changed = _changed(tuner)
-    before, after = (median(times) for times in _in_turns(plain.latency, tuned.latency))
-    if changed and after < before:
-        return Settled(before, after, rejected)
-    for state in changed:
-        _reject(tuner, state, whole=True)
-    names = (state.task.name for state in changed)
-    return Settled(before, before, tuple(dict.fromkeys((*rejected, *names))))
+def _whole(tuner: Tuner, before: Side, after: Side, slower: dict[str, None]) -> Settled:
+    """Keep the finds that are left, unless the whole model is slower with them."""
+    finds = _finds(tuner)
+    old, new = (median(times) for times in _in_turns(before.latency, after.latency))
+    if not finds or new > (1 + NOISE) * old:
+        lost = [_reject(tuner, state, whole=True) for state, _ in finds]
+        return Settled(old, old, (), tuple(dict.fromkeys((*slower, *lost))))
+    for state, best in finds:
+        tuner.db.put(replace(best, message=KEPT))
+        state.best = best.cost
+    names = tuple(state.task.name for state, _ in finds)
+    return Settled(old, new, names, tuple(name for name in slower if name not in names))
 
 
 def _in_turns(one: Callable[[], T], other: Callable[[], T]) -> tuple[list[T], list[T]]:

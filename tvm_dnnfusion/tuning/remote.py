@@ -67,8 +67,8 @@ class SessionRunner:
         self.unit = unit or (INSTRUCTIONS if place.kind == VIRTUAL else TIME)
         self._target, self._timeout_s = dict(target), timeout_s
         limits = Limits(call_s=timeout_s, upload_s=timeout_s, restarts=0)
-        self.session = Session(place, limits=limits, threads=threads)
-        self.session.open()
+        self._session = Session(place, limits=limits, threads=threads)
+        self._session.open()
         self._child = Child()
 
     def measure(self, func: Any) -> Outcome:
@@ -89,7 +89,7 @@ class SessionRunner:
         """The cost on the device; one that was lost, and is back, is asked once more."""
         for last in (False, True):
             try:
-                program = self.session.load(path, plain=True)
+                program = self._session.load(path, plain=True)
                 try:
                     return self._cost(program, arrays)
                 finally:
@@ -100,7 +100,7 @@ class SessionRunner:
             except LostError as error:
                 if last or isinstance(error, DeadlineError):
                     return Outcome(None, message=str(error))
-                self.session.wait_until_back()
+                self._session.wait_until_back()
             except SessionError as error:
                 return Outcome(None, message=str(error))
         raise AssertionError("unreachable")
@@ -119,7 +119,7 @@ class SessionRunner:
         """End the session and the building process."""
         self._child.close()
         with suppress(SessionError):
-            self.session.close()
+            self._session.close()
 
 
 def _arguments(func: Any) -> list[Array]:

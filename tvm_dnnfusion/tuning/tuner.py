@@ -19,13 +19,11 @@ from tvm_dnnfusion.codegen.form import recorded, workload_of
 from tvm_dnnfusion.codegen.params import DEFAULT
 from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.profile.database import utc_now
-from tvm_dnnfusion.profile.trials import INSTRUCTIONS, OWN, Trial, TuningDB
+from tvm_dnnfusion.profile.trials import CONFIRMED, INSTRUCTIONS, LOST, OWN, Trial, TuningDB
 from tvm_dnnfusion.tuning.proposals import REPEATS, Make, Proposer, function_of
 from tvm_dnnfusion.tuning.runner import Outcome, Runner
 from tvm_dnnfusion.tuning.tasks import Task
 
-CONFIRMED = "confirmed"
-"""The message of trials that were timed again at the end."""
 ROUNDS = 3
 """How many bests of a block are timed again, each where the one before it was not confirmed."""
 LOOKS = 3
@@ -96,7 +94,8 @@ class Tuner:
         state = State(task)
         self.db.begin(task.subject)
         for trial in self.db.trials(task.subject.key):
-            state.take(trial.params, trial.search, trial.cost)
+            if trial.search != OWN or trial.cost is not None:  # what failed then may work now
+                state.take(trial.params, trial.search, trial.cost)
         return state
 
     @property
@@ -162,9 +161,10 @@ class Tuner:
         return self.runner.measure(function_of(state.task, text))
 
     def _record(
-        self, state: State, text: str, search: str, outcome: Outcome, again: bool = False
+        self, state: State, text: str, search: str, outcome: Outcome, again: str = ""
     ) -> None:
-        message = CONFIRMED if again and not outcome.message else outcome.message
+        """Keep a trial; `again` says what came of a second look, which is no trial more."""
+        message = outcome.message or again
         trial = Trial(
             state.task.subject.key, text, search, outcome.cost, outcome.spread, outcome.samples,
             message, utc_now(), __version__,
@@ -181,8 +181,7 @@ class Tuner:
     def confirm(self) -> None:
         """Time the best of each block again beside the template's own; counts need no second look.
 
-        A best that is not faster then takes its new cost in the records, and the next one is looked
-        at, so that a lucky timing does not win.
+        Where it is not faster then, the next one is looked at, so that a lucky timing does not win.
         """
         if self.runner.unit == INSTRUCTIONS:
             return
@@ -196,24 +195,17 @@ class Tuner:
     def _confirm(self, state: State) -> bool:
         """One look at the best of a block; whether another one may be the best now."""
         best = self.db.best(state.task.subject.key)
-        own = next(
-            (t for t in self.db.trials(state.task.subject.key) if t.search == OWN and t.cost), None
-        )
-        if best is None or own is None or best.search == OWN or best.message == CONFIRMED:
+        if best is None or state.own is None or best.search == OWN or best.message:
             return False
-        looks = [
-            (self._run(state, best.params), self._run(state, own.params)) for _ in range(LOOKS)
-        ]
+        own = DEFAULT.text()
+        looks = [(self._run(state, best.params), self._run(state, own)) for _ in range(LOOKS)]
         again, mine = (_fastest(side) for side in zip(*looks))
-        if mine.cost is not None:
-            self._record(state, own.params, OWN, mine, again=True)
-            state.own = mine.cost
-        if again.cost is None or mine.cost is None:
-            self._record(state, best.params, best.search, again, again=True)
-            return True
-        faster = again.cost < (1 - GAIN) * mine.cost
-        kept = again if faster else Outcome(max(again.cost, mine.cost), again.spread, again.samples)
-        self._record(state, best.params, best.search, kept, again=True)
+        if mine.cost is None:  # the device is at fault, not the candidate
+            return False
+        self._record(state, own, OWN, mine, CONFIRMED)
+        state.own = mine.cost
+        faster = again.cost is not None and again.cost < (1 - GAIN) * mine.cost
+        self._record(state, best.params, best.search, again, CONFIRMED if faster else LOST)
         return not faster
 
 
