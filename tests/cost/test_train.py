@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tvm_dnnfusion.cost.learned.forest import load
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.profile import Entry, ProfileDB, entry_key, merge
 from tvm_dnnfusion.profile.blocks import block_graph
+from tvm_dnnfusion.schedules.dispatch import VERSION
 
 DEVICE = registry.get("x86-64-v4")
 ROOT = Path(__file__).parents[2]
@@ -48,6 +50,24 @@ def test_rows_of_other_devices_schedules_and_noise_are_left_out() -> None:
     kept = rows(found)
     assert (len(kept.y), kept.x.shape, kept.models) == (1, (1, len(NAMES)), (("net0",),))
     assert kept.y[0] == pytest.approx(0.0)
+
+
+def test_older_schedules_count_where_nothing_newer_was_measured() -> None:
+    found = [entry(1, 1.0, schedule="3"), entry(1, 2.0, schedule="4"), entry(2, 3.0, schedule="3"),
+             entry(3, 1.0, schedule="5")]  # fmt: skip
+    kept = train.rows_of(found, {}, DEVICE, "4")
+    assert np.exp(kept.y).round(3).tolist() == [2.0, 3.0], "of 1 the newer, of 3 nothing: too new"
+    assert kept.versions == {"4": 1, "3": 1}
+
+
+def test_the_rows_of_the_package_can_still_be_trained_on(tmp_path: Path) -> None:
+    facts = load(Path(train.__file__).parent / "latency-cpu-x86_64.npz", NAMES).facts
+    with ProfileDB(tmp_path / "p.sqlite") as db:
+        merge(db, ROOT / "benchmarks/results/profile-x86_64.jsonl.xz")
+        some = list(db.entries())[::40]
+        (name,) = facts["devices"]
+        spec = replace(DEVICE, name=name)
+        assert len(train.rows_of(some, db.asked(), spec, str(VERSION)).y) >= 0.9 * len(some)
 
 
 def test_a_forest_predicts_what_xgboost_does() -> None:

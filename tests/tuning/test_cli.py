@@ -47,6 +47,19 @@ def test_tuning_is_kept_and_goes_on(call, model, counting, tmp_path):  # noqa: F
     assert status.json["tuning"]["trials"] == 12 and status.json["tuning"]["blocks"] == 4
 
 
+def test_records_have_a_status_and_can_be_merged(call, model, counting, tmp_path):  # noqa: F811
+    theirs = tmp_path / "theirs.sqlite"
+    assert call("tune", model, "--trials", 9, "--tuning-records", theirs).code == 0
+    status = call("db", "status", "--tuning-records", theirs, "--json")
+    assert status.json["tuning"]["trials"] == 9 and status.json["tuning"]["path"] == str(theirs)
+    merged = call("db", "merge", theirs, "--json")
+    assert merged.code == 0 and merged.json[0]["added"] == 9
+    assert call("db", "status", "--json").json["tuning"]["trials"] == 9
+    theirs.write_bytes(b"nonsense" * 100)
+    damaged = call("db", "status", "--tuning-records", theirs)
+    assert damaged.code == 0 and "measurements" in damaged.out and "left as it is" in damaged.out
+
+
 @pytest.mark.parametrize("options, message", [
     (["--rpc-tracker", "localhost:9190"], "go together"),
     (["--rpc-tracker", "localhost:9190", "--rpc-key", "k", "--device", "local"], "already"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 
@@ -21,6 +21,7 @@ from tvm_dnnfusion.profile.trials import (
     TuningDB,
     subject_key,
 )
+from tvm_dnnfusion.profile.trials_merge import holds_trials, merge_trials
 
 KEY = subject_key("{}", "cpu", 2, "1", "us")
 SUBJECT = Subject(KEY, "{}", "cpu", 2, "1", "us", "conv", "0" * 16, 1000)
@@ -72,6 +73,29 @@ def test_what_was_counted_needs_no_second_look(tmp_path):
         db.put(trial("{}", 5.0, OWN))
         db.put(trial("a", 4.0))
         assert db.taken(KEY).params == "a"
+
+
+def test_records_of_another_machine_are_added_and_the_newer_wins(tmp_path):
+    here, there = tmp_path / "h.sqlite", tmp_path / "t.sqlite"
+    other = Subject(*(("x" * 64,) + astuple(SUBJECT)[1:]))
+    with TuningDB(there) as db:
+        for subject in (SUBJECT, other):
+            db.begin(subject)
+        for row in (trial("a", 3.0, when="2"), trial("b", 4.0, when="1"), trial("c", 5.0)):
+            db.put(row)
+        db.put(replace(trial("d", 1.0), key=other.key))
+        db.keep_workload("w", "{}", "{}")
+    with TuningDB(here) as db:
+        db.begin(SUBJECT)
+        db.put(trial("a", 30.0, when="1"))
+        db.put(trial("b", 40.0, when="2"))
+        report = merge_trials(db, there)
+        assert (report.added, report.replaced, report.kept) == (2, 1, 1)
+        assert {t.params: t.cost for t in db.trials(KEY)} == {"a": 3.0, "b": 40.0, "c": 5.0}
+        assert [t.params for t in db.trials(other.key)] == ["d"] and "w" in db.workloads()
+        with pytest.raises(ProfileFileError, match="with itself"):
+            merge_trials(db, here)
+    assert holds_trials(here) and not holds_trials(tmp_path / "none")
 
 
 def test_rows_outlive_the_connection_and_are_read_without_writing(tmp_path):

@@ -9,11 +9,17 @@ import click
 from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.output import Output
-from tvm_dnnfusion.cli.tuning_exchange import export_command, import_command
+from tvm_dnnfusion.cli.tuning_exchange import (
+    export_command,
+    import_command,
+    records_file,
+    tuning_records,
+)
 from tvm_dnnfusion.cli.tuning_status import tuning_status
-from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
+from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB, ProfileError
+from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.report.format import bytes_text, count_text
-from tvm_dnnfusion.report.table import table
+from tvm_dnnfusion.report.table import TableData, table
 
 
 @click.group("db")
@@ -31,8 +37,9 @@ def _open(path: Path | None, *, read_only: bool = False) -> ProfileDB:
 
 @command.command("status")
 @options.database
+@tuning_records
 @options.common
-def status(database: Path | None, as_json: bool) -> None:
+def status(database: Path | None, records: Path | None, as_json: bool) -> None:
     """How many measurements there are and how complete they are; tuning records."""
     with _open(database, read_only=True) as db:
         found = db.status()
@@ -56,7 +63,11 @@ def status(database: Path | None, as_json: bool) -> None:
         *((f"model {name}", f"{count_text(m)} of {count_text(n)}") for name, m, n in found.models),
         *(("damaged, set aside", str(p)) for p in found.set_aside),
     ]
-    data["tuning"], tuned = tuning_status()
+    tuned: TableData | str
+    try:
+        data["tuning"], tuned = tuning_status(records)
+    except ProfileError as error:  # the rest is shown all the same
+        data["tuning"], tuned = {"error": str(error)}, str(error)
     Output(as_json).emit(data, table("Profile database", ("", ""), rows), tuned)
 
 
@@ -77,17 +88,27 @@ def export_rows(file: Path, database: Path | None, as_json: bool) -> None:
 @command.command("merge")
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.database
+@tuning_records
 @options.common
-def merge_rows(sources: tuple[Path, ...], database: Path | None, as_json: bool) -> None:
-    """Add the measurements of SOURCES: exported files, or other databases.
+def merge_rows(
+    sources: tuple[Path, ...], database: Path | None, records: Path | None, as_json: bool
+) -> None:
+    """Add the measurements of SOURCES: exported files, other databases, or tuning records.
 
     Of two measurements of the same thing the newer is kept. A source with an invalid row changes
-    nothing.
+    nothing. Tuning records go to those of --tuning-records, or of the cache folder.
     """
-    from tvm_dnnfusion.profile.exchange import merge
+    from tvm_dnnfusion.profile.exchange import MergeReport, merge
+    from tvm_dnnfusion.profile.trials_merge import holds_trials, merge_trials
 
-    with _open(database) as db:
-        reports = [(str(source), merge(db, source)) for source in sources]
+    reports: list[tuple[str, MergeReport]] = []
+    for source in sources:
+        if holds_trials(source):
+            with TuningDB(records_file(records)) as trials:
+                reports.append((str(source), merge_trials(trials, source)))
+        else:
+            with _open(database) as db:
+                reports.append((str(source), merge(db, source)))
     data = [
         {"source": s, "added": r.added, "replaced": r.replaced, "kept": r.kept} for s, r in reports
     ]
@@ -148,7 +169,10 @@ def train_model(
     title = "Learned, and analytic estimate: rank correlation, factor by which latencies are missed"
     data = {"file": str(path), **{k: v for k, v in facts.items() if k != "features"}}
     shown = table(title, columns, cells, right=range(1, 8))
-    out.emit(data, shown, f"{count_text(facts['rows'])} rows of {device.name}; model in {path}")
+    versions = ", ".join(f"{v}: {count_text(n)}" for v, n in sorted(rows.versions.items()))
+    count = count_text(facts["rows"])
+    said = f"{count} rows of {device.name} (by version of the schedules: {versions})"
+    out.emit(data, shown, f"{said}; model in {path}")
 
 
 def _score(figures: dict[str, float]) -> tuple[str, str, str]:

@@ -12,7 +12,7 @@ from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.profile.trials import FILE_NAME, TuningDB
 from tvm_dnnfusion.report.format import count_text
 
-_records = click.option(
+tuning_records = click.option(
     "--tuning-records",
     "records",
     type=click.Path(path_type=Path),
@@ -21,19 +21,20 @@ _records = click.option(
 )
 
 
-def _file(records: Path | None) -> Path:
+def records_file(records: Path | None) -> Path:
+    """The file that an option names, else that of the cache folder."""
     return records or settings.read().cache / FILE_NAME
 
 
 @click.command("export-metaschedule")
 @click.argument("folder", type=click.Path(path_type=Path))
-@_records
+@tuning_records
 @options.common
 def export_command(folder: Path, records: Path | None, as_json: bool) -> None:
     """Write the traces among the tuning records to FOLDER as MetaSchedule's JSON database."""
     from tvm_dnnfusion.tuning.exchange import export_metaschedule
 
-    with TuningDB(_file(records), read_only=True) as db:
+    with TuningDB(records_file(records), read_only=True) as db:
         count = export_metaschedule(db, folder)
     text = f"{count_text(count)} traces written to {folder}"
     Output(as_json).emit({"folder": str(folder), "trials": count}, text)
@@ -41,13 +42,13 @@ def export_command(folder: Path, records: Path | None, as_json: bool) -> None:
 
 @click.command("import-metaschedule")
 @click.argument("folder", type=click.Path(path_type=Path))
-@_records
+@tuning_records
 @options.common
 def import_command(folder: Path, records: Path | None, as_json: bool) -> None:
     """Add the records of MetaSchedule's JSON database in FOLDER to the tuning records."""
     from tvm_dnnfusion.tuning.exchange import import_metaschedule
 
-    with TuningDB(_file(records)) as db:
+    with TuningDB(records_file(records)) as db:
         found = import_metaschedule(db, folder)
     data = {"trials": found.trials, "functions": found.workloads, "known": found.known}
     text = (

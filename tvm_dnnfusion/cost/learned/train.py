@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -73,12 +74,14 @@ def require() -> Any:
 @dataclass(frozen=True)
 class Rows:
     """Training data: features [rows, features], labels [rows], and the models that asked for each
-    row. `estimate_us` is the analytic estimate."""
+    row. `estimate_us` is the analytic estimate; `versions` counts rows by version of the schedules
+    that was measured."""
 
     x: Floats
     y: Floats
     estimate_us: Floats
     models: tuple[tuple[str, ...], ...]
+    versions: Mapping[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +111,16 @@ def rows_of(
 ) -> Rows:
     """Rows of one device as training data; those of other threads count as fewer cores.
 
-    `asked` says which models asked for a key. Entries of other devices or schedules (those under a
-    limit on Winograd's tiles among them) and noisy ones are left out.
+    `asked` says which models asked for a key. What was measured with an older version of the
+    schedules counts where nothing newer is there: most kernels do not change between two versions.
+    Entries of other devices, those under a limit on Winograd's tiles and noisy ones are left out.
     """
     x: list[list[float]] = []
     y: list[float] = []
     estimates: list[float] = []
     models: list[tuple[str, ...]] = []
-    for entry in entries:
-        if (entry.device, entry.schedule) != (device.name, schedule) or entry.spread > MAX_SPREAD:
-            continue
+    versions: Counter[str] = Counter()
+    for entry in _newest(entries, device, int(schedule)):
         ops, graph = block_graph(entry.block)
         spec = with_threads(device, entry.threads)
         parts = AnalyticCost(spec).parts(ops, graph)
@@ -127,9 +130,24 @@ def rows_of(
         y.append(float(np.log(max(entry.latency_us, LEAST_US) / parts.us)))
         estimates.append(parts.us)
         models.append(tuple(sorted(asked.get(entry.key, ()))))
+        versions[entry.schedule] += 1
     return Rows(
-        np.array(x).reshape(len(x), len(NAMES)), np.array(y), np.array(estimates), tuple(models)
-    )
+        np.array(x).reshape(len(x), len(NAMES)), np.array(y), np.array(estimates), tuple(models),
+        dict(versions),
+    )  # fmt: skip
+
+
+def _newest(entries: Iterable[Entry], device: DeviceSpec, schedule: int) -> Iterable[Entry]:
+    """The entries of a device that can be used, of each block and thread count the newest one."""
+    found: dict[tuple[str, int], Entry] = {}
+    for entry in entries:
+        fits = entry.device == device.name and entry.spread <= MAX_SPREAD
+        if not fits or not entry.schedule.isdigit() or int(entry.schedule) > schedule:
+            continue
+        place = entry.block, entry.threads
+        if place not in found or int(found[place].schedule) < int(entry.schedule):
+            found[place] = entry
+    return found.values()
 
 
 def train(
@@ -223,7 +241,8 @@ def _facts(
     return {
         "features": list(NAMES), "family": family(device), "devices": [device.name],
         "vector_bits": [device.vector_bits], "cores": [int(cores.min()), int(cores.max())],
-        "schedule": schedule, "rows": len(rows.y), "floor": floor, "scale": scale,
+        "schedule": schedule, "schedules": rows.versions, "rows": len(rows.y),
+        "floor": floor, "scale": scale,
         "left_out": {n: s.figures for n, s in per_model.items()},
         "analytic": {n: s.figures for n, s in base.items()},
     }  # fmt: skip
