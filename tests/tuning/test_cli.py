@@ -55,8 +55,9 @@ def test_records_have_a_status_and_can_be_merged(call, model, counting, tmp_path
     merged = call("db", "merge", theirs, "--json")
     assert merged.code == 0 and merged.json[0]["added"] == 9
     assert call("db", "status", "--json").json["tuning"]["trials"] == 9
-    theirs.write_bytes(b"nonsense" * 100)
-    damaged = call("db", "status", "--tuning-records", theirs)
+    nonsense = tmp_path / "damaged.sqlite"
+    nonsense.write_bytes(b"nonsense" * 100)
+    damaged = call("db", "status", "--tuning-records", nonsense)
     assert damaged.code == 0 and "measurements" in damaged.out and "left as it is" in damaged.out
 
 
