@@ -7,7 +7,8 @@
 Three steps per model, each in a process of its own and each resumed where it was interrupted:
 `ours` tunes the blocks (records in OUTPUT/MODEL/tuning.sqlite), `tvm` runs MetaSchedule on TVM's
 fused functions (its JSON database in OUTPUT/MODEL/metaschedule), `time` builds all three and times
-them in interleaved rounds, outputs compared with the untuned one's first. The table is written to
+them in interleaved rounds, outputs compared with the untuned one's first: ours must be equal, TVM's
+are marked where they are not. The table is written to
 OUTPUT.md and OUTPUT.json after each model. `--time-only` takes the records as they are; `--seconds`
 ends a tuning step after so long, to be continued by the next call.
 """
@@ -27,6 +28,8 @@ MODELS = ("zoo/resnet50", "zoo/mobilenet_v2", "zoo/bert_base", "zoo/unet")
 """The models of the table."""
 STEPS = ("ours", "tvm", "time")
 INTERRUPTED = 4
+TOLERANCE = 1e-3
+"""Largest difference of an output from the untuned one's, relative to its largest element."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,9 +101,17 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
         ahead = f"{theirs / own:.2f}" if own and theirs else "-"
         lines.append(
             f"| {model} | {_ms(own)} | {_ms(tuned)} | {gain} | {row.get('trials', 0)} | "
-            f"{_ms(theirs)} | {row.get('tvm_trials', 0)} | {ahead} |"
+            f"{_ms(theirs)}{_mark(row)} | {row.get('tvm_trials', 0)} | {ahead} |"
         )
+    wrong = [f"{m} {row['errors']['tvm']:.1e}" for m, row in found.items() if _mark(row)]
+    if wrong:
+        lines += ["", "\\* TVM's outputs are wrong, as a share of the largest: " + ", ".join(wrong)]
     return "\n".join(lines) + "\n"
+
+
+def _mark(row: Mapping[str, Any]) -> str:
+    """A star where TVM's outputs are not those of the model."""
+    return "\\*" if row.get("errors", {}).get("tvm", 0.0) > TOLERANCE else ""
 
 
 def _median(row: Mapping[str, Any], name: str) -> float | None:
