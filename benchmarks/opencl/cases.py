@@ -88,7 +88,7 @@ CASES: tuple[Case, ...] = (
     Case("classifier", 512 * 400, ((1, 512),), ((512, 400), (400,)),
          lambda x, w, b: op.add(op.matmul(x, w), b)),
     _attention("attention", 64, 64, 2, 64),
-    _attention("attention-1500-keys", 12, 1500, 2, 8),  # four rows of scores fill local memory
+    _attention("attention-900-keys", 12, 900, 2, 8),  # four rows of scores fill local memory
     _attention("attention-4100-keys", 12, 4100, 2, 8),  # scores in global memory
     Case("softmax", 0, ((64, 128),), (), lambda x: op.nn.softmax(x, axis=-1)),
     Case("layer_norm", 0, ((64, 128),), ((128,), (128,)),

@@ -53,7 +53,7 @@ def test_numbers_under_masks(mask):
     check(attended(SHAPES["heads of 26"], mask), DEVICES[MASKS.index(mask) % 2])
 
 
-@pytest.mark.parametrize("keys", [1500, 4100])
+@pytest.mark.parametrize("keys", [900, 4100])
 def test_numbers_of_long_rows(keys):
     """Four rows fill local memory; beyond that there is none."""
     check(attended((1, 12, keys, 2, 8, 8), "none"), DEVICES[0])
