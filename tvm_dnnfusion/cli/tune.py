@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output
 from tvm_dnnfusion.cli.place import address_of
 from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.cli.tuning_exchange import records_file
 from tvm_dnnfusion.cli.tuning_settled import settled
 from tvm_dnnfusion.cli.tuning_table import Live, block_rows, blocks_table
 from tvm_dnnfusion.devices.sessions.address import FORMS, LOCAL
@@ -122,13 +122,9 @@ def _run(tuner: Any, trials: int, output: Output, path: Path) -> None:
 
 
 def _path(build: Build) -> Path:
-    from tvm_dnnfusion.profile.trials import FILE_NAME
-
     if build.tuning_records == "none":
         raise click.UsageError("--tuning-records none: tuning needs a file to keep its records")
-    if build.tuning_records is not None:
-        return Path(build.tuning_records)
-    return settings.read().cache / FILE_NAME
+    return records_file(Path(build.tuning_records) if build.tuning_records is not None else None)
 
 
 def _result(tuner: Tuner, path: Path, kept: Settled | None) -> tuple[dict[str, Any], str]:

@@ -154,10 +154,18 @@ def _check(asked: int, how: str) -> None:
 
 def users_environment() -> dict[str, str]:
     """The environment for a child that makes a pool of its own: with the user's count, not ours."""
-    found, before = settings.read(), _exported.before
-    if before is None or found.threads != _exported.count:
-        return settings.environment(found)
-    return settings.environment(before)
+    return settings.environment(_users())
+
+
+def _users() -> settings.Settings:
+    """The settings as the user made them, without what this file exported."""
+    found = settings.read()
+    return _exported.before if _is_ours(found) and _exported.before is not None else found
+
+
+def _is_ours(found: settings.Settings) -> bool:
+    """Whether the count in force is what this file exported."""
+    return found.threads_source == "TVM_NUM_THREADS" and found.threads == _exported.count
 
 
 def in_force() -> int:
@@ -183,7 +191,7 @@ def _apply(count: int) -> int:
 def _remember(count: int) -> None:
     """Export a count; the user's own setting is kept aside the first time."""
     found = settings.read()
-    if found.threads_source != "TVM_NUM_THREADS" or found.threads != _exported.count:
+    if not _is_ours(found):
         _exported.before = found
     settings.export_threads(count)
     _exported.count = count
@@ -193,10 +201,7 @@ def _wanted(n: int | None) -> tuple[int, str, str]:
     """The count to use, where it comes from, and the reason in words."""
     if n is not None:
         return n, "asked", f"{n} asked for"
-    found = settings.read()
-    own = found.threads_source == "TVM_NUM_THREADS" and found.threads == _exported.count
-    if own and _exported.before is not None:
-        found = _exported.before
+    found = _users()
     if found.threads is not None and found.threads_source is not None:
         return found.threads, found.threads_source, f"{found.threads_source}={found.threads}"
     count, why = default_count()

@@ -78,23 +78,26 @@ def settle(tuner: Tuner, made: Compile) -> Settled | None:
 
 
 def _finds(tuner: Tuner) -> list[tuple[State, Trial]]:
+    """The blocks with a find, and the best of each."""
+    found = ((state, _find(tuner, state)) for state in tuner.states)
+    return [(state, best) for state, best in found if best is not None]
+
+
+def _find(tuner: Tuner, state: State) -> Trial | None:
     """What a compile would take instead of what it takes now, were it compared."""
-    found = ((state, tuner.db.best(state.task.subject.key)) for state in tuner.states)
-    return [
-        (state, best)
-        for state, best in found
-        if best is not None and best.search not in (OWN, IMPORTED) and best.message != KEPT
-    ]
+    best = tuner.db.best(state.task.subject.key)
+    if best is None or best.search in (OWN, IMPORTED) or best.message == KEPT:
+        return None
+    return best
 
 
 def _reject(tuner: Tuner, state: State, whole: bool) -> str:
     """Note that the best find of a block was slower, or all of its finds; the block's name."""
-    key = state.task.subject.key
-    while (best := tuner.db.best(key)) is not None and any(s is state for s, _ in _finds(tuner)):
-        tuner.db.put(replace(best, message=SLOWER))
+    while (find := _find(tuner, state)) is not None:
+        tuner.db.put(replace(find, message=SLOWER))
         if not whole:
             break
-    taken = tuner.db.taken(key)
+    taken = tuner.db.taken(state.task.subject.key)
     state.best = taken.cost if taken is not None else None
     return state.task.name
 
