@@ -1,11 +1,11 @@
-"""Direct convolution against Winograd's F(2, 3), F(4, 3), F(6, 3), layer by layer: time and error.
+"""Direct convolution against Winograd's F(2, r), F(4, r), F(6, r), layer by layer: time and error.
 
     python -m benchmarks.winograd --threads 2
     python -m benchmarks.winograd --threads 2 --model unet --errors
 
-Layers are the 3x3 convolutions of the zoo's models, with bias and ReLU, operands in the layout that
-lies between layers (NCHW16c). Each m is forced, in the tiling that the cost model likes best for
-it; a star marks what the model chooses. Errors are the largest of an element against float64 in
+Layers are 3x3 and 5x5 convolutions of the zoo's models, with bias and ReLU, operands in the layout
+that lies between layers (NCHW16c). Each m is forced, in the tiling that the cost model likes best
+for it; a star marks what the model chooses. Errors are the largest of an element against float64 in
 units of sqrt(terms) * rms(output), for inputs that are positive on average, as after a ReLU.
 """
 
@@ -16,26 +16,55 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-LAYERS: dict[str, tuple[tuple[tuple[int, ...], int, int], ...]] = {
+
+class Layer(NamedTuple):
+    """A convolution of stride 1 that keeps its input's size."""
+
+    size: tuple[int, ...]
+    channels: int
+    out: int
+    window: int = 3
+    groups: int = 1
+
+    def __str__(self) -> str:
+        kinds = [f"{self.window}x{self.window}"] * (self.window != 3)
+        kinds += [f"{self.groups} groups"] * (self.groups > 1)
+        size = "x".join(map(str, self.size))
+        return ", ".join((size, f"{self.channels} to {self.out}", *kinds))
+
+
+LAYERS = {
     "vgg16": (
-        ((224, 224), 64, 64), ((112, 112), 64, 128), ((112, 112), 128, 128), ((56, 56), 128, 256),
-        ((56, 56), 256, 256), ((28, 28), 256, 512), ((28, 28), 512, 512), ((14, 14), 512, 512),
+        Layer((224, 224), 64, 64), Layer((112, 112), 64, 128), Layer((112, 112), 128, 128),
+        Layer((56, 56), 128, 256), Layer((56, 56), 256, 256), Layer((28, 28), 256, 512),
+        Layer((28, 28), 512, 512), Layer((14, 14), 512, 512),
     ),
     "resnet50": (
-        ((56, 56), 64, 64), ((28, 28), 128, 128), ((14, 14), 256, 256), ((7, 7), 512, 512),
+        Layer((56, 56), 64, 64), Layer((28, 28), 128, 128), Layer((14, 14), 256, 256),
+        Layer((7, 7), 512, 512),
     ),
     "unet": (
-        ((256, 256), 64, 64), ((256, 256), 128, 64), ((128, 128), 128, 128), ((64, 64), 256, 256),
-        ((32, 32), 512, 512), ((16, 16), 512, 1024), ((16, 16), 1024, 1024),
+        Layer((256, 256), 64, 64), Layer((256, 256), 128, 64), Layer((128, 128), 128, 128),
+        Layer((64, 64), 256, 256), Layer((32, 32), 512, 512), Layer((16, 16), 512, 1024),
+        Layer((16, 16), 1024, 1024),
     ),
     "c3d": (
-        ((16, 56, 56), 64, 128), ((8, 28, 28), 256, 256), ((4, 14, 14), 512, 512),
-        ((2, 7, 7), 512, 512),
+        Layer((16, 56, 56), 64, 128), Layer((8, 28, 28), 256, 256), Layer((4, 14, 14), 512, 512),
+        Layer((2, 7, 7), 512, 512),
     ),
+    "alexnet": (
+        Layer((26, 26), 96, 256, 5, 2), Layer((12, 12), 384, 384, 3, 2),
+        Layer((12, 12), 384, 256, 3, 2), Layer((27, 27), 64, 192, 5),
+    ),
+    "inception_v1": (
+        Layer((28, 28), 16, 32, 5), Layer((28, 28), 32, 96, 5), Layer((14, 14), 32, 64, 5),
+        Layer((7, 7), 48, 128, 5),
+    ),
+    "inception_v3": (Layer((35, 35), 48, 64, 5),),
 }  # fmt: skip
 
 
@@ -43,49 +72,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print one Markdown row per layer."""
     options = _parser().parse_args(arguments)
     os.environ["TVM_NUM_THREADS"] = str(options.threads)
-    print("| model | layer | direct ms | F(2,3) | F(4,3) | F(6,3) | errors 2, 4, 6 |")
+    print("| model | layer | direct ms | m = 2 | m = 4 | m = 6 | errors |")
     print("|---|---|---|---|---|---|---|")
     for model in options.model or LAYERS:
-        for size, channels, out in LAYERS[model]:
-            print(_row(model, size, channels, out, options.errors), flush=True)
+        for layer in LAYERS[model]:
+            print(_row(model, layer, options.errors), flush=True)
     return 0
 
 
-def _row(model: str, size: tuple[int, ...], channels: int, out: int, errors: bool) -> str:
-    layer = _Layer(size, channels, out)
+def _row(model: str, layer: Layer, errors: bool) -> str:
+    kernel = _Kernel(layer)
     times, found = [], []
     for m in (0, 2, 4, 6):
-        ms, result = layer.measure(m)
-        times.append(f"{ms:.3f}" + ("*" if m == layer.chosen else ""))
+        if m not in kernel.offered:
+            times.append("-")
+            continue
+        ms, result = kernel.measure(m)
+        times.append(f"{ms:.3f}" + ("*" if m == kernel.chosen else ""))
         if m and errors:
-            found.append(f"{layer.error(result):.1e}")
-    name = f"{'x'.join(map(str, size))}, {channels} to {out}"
-    return "| " + " | ".join((model, name, *times, ", ".join(found) or "-")) + " |"
+            found.append(f"{kernel.error(result):.1e}")
+    return "| " + " | ".join((model, str(layer), *times, ", ".join(found) or "-")) + " |"
 
 
-class _Layer:
+class _Kernel:
     """One convolution with bias and ReLU."""
 
-    def __init__(self, size: tuple[int, ...], channels: int, out: int):
+    def __init__(self, layer: Layer):
         from tvm_dnnfusion.codegen.conv_shape import shape_of
         from tvm_dnnfusion.codegen.winograd_choice import choose
+        from tvm_dnnfusion.codegen.winograd_matrices import WINDOWS
         from tvm_dnnfusion.devices.registry import host
         from tvm_dnnfusion.ecg.builder import GraphBuilder
 
+        size, channels, out, window, groups = layer
         rng, rank = np.random.default_rng(0), len(size)
-        shape, taps = (1, channels, *size), 3**rank
-        self.terms = channels * taps
-        deviation = np.sqrt(2 / self.terms)
-        weight = rng.normal(0, deviation, (out, channels, *(3,) * rank)).astype("float32")
+        shape, folded = (1, channels, *size), (channels // groups, *(window,) * rank)
+        self.offered = (0, *WINDOWS[window])
+        self.terms = int(np.prod(folded))
+        weight = rng.normal(0, np.sqrt(2 / self.terms), (out, *folded)).astype("float32")
         b = GraphBuilder()
         y = b.op(
             f"nn.conv{rank}d",
             b.input("x", shape),
             b.constant("w", weight),
-            padding=(1,) * 2 * rank,
+            padding=(window // 2,) * 2 * rank,
             strides=(1,) * rank,
             dilation=(1,) * rank,
-            groups=1,
+            groups=groups,
         )
         bias = b.constant("b", rng.normal(0, 0.1, (1, out, *(1,) * rank)).astype("float32"))
         self.graph = b.output(b.op("nn.relu", b.op("add", y, bias))).build()
@@ -120,7 +153,7 @@ class _Layer:
         from tvm_dnnfusion.devices.registry import target_dict
         from tvm_dnnfusion.schedules.dispatch import schedule_kernel
 
-        def forced(sizes: Any, device: Any, limit: int) -> Any:
+        def forced(sizes: Any, device: Any, *_: Any) -> Any:
             found = [c for c in candidates(sizes, device) if c.tiling.m == m]
             return min(found, key=lambda c: c.cycles).tiling if found else None
 

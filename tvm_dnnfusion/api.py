@@ -142,7 +142,7 @@ def compile(
     measure : whether to measure what the database does not hold.
     plan : a plan to apply instead of planning.
     threads : threads for measuring, and in force for running afterwards; default: a sensible count.
-    winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
+    winograd : largest m of Winograd's F(m, r) for 3x3 and 5x5 convolutions: 6, 4, 2, or 0 for none.
     winograd_memory : how many times their memory all weights together may take for it: at least 1;
         where the fastest tiles need more, those that save the least time per byte give way.
     tuning_records : what `dnnfusion tune` wrote: its best parameters win over the templates' own.

@@ -50,10 +50,10 @@ class Options:
 
     `planner` is a name ("dnnfusion", "tvm", "none") or an object with `plan(ecg, device, cost)`;
     `rewriting` None leaves the graph as it is; `plan` is applied instead of planning; `cost`
-    answers for the yellow cells of table 3. `winograd` is the largest m of Winograd's F(m, 3) that
-    3x3 convolutions may take: 6, 4, 2, or 0 for none; `winograd_memory` is how many times their
-    memory all weights together may take for it (docs/winograd.md). `tuned` answers with tuning
-    records, as `tuned_by` makes it; None: the templates' own choices.
+    answers for the yellow cells of table 3. `winograd` is the largest m of Winograd's F(m, r) that
+    3x3 and 5x5 convolutions may take: 6, 4, 2, or 0 for none; `winograd_memory` is how many times
+    their memory all weights together may take for it (docs/winograd.md). `tuned` answers with
+    tuning records, as `tuned_by` makes it; None: the templates' own choices.
     """
 
     planner: Any = "dnnfusion"

@@ -72,7 +72,7 @@ def winograd(command: F) -> F:
         default="6",
         show_default=True,
         callback=lambda ctx, param, value: int(value),
-        help="Largest m of Winograd's F(m, 3) for 3x3 convolutions; 0 forbids it.",
+        help="Largest m of Winograd's F(m, r) for 3x3 and 5x5 convolutions; 0 forbids it.",
     )(command)
 
 

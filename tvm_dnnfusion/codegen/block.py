@@ -101,7 +101,7 @@ def lower_block(
     ops : the block's ops in topological order, none of them a barrier.
     layouts : how tensors lie in memory, for those that are not row-major.
     places : where they lie, for those that are part of another one, in one layout with it.
-    winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
+    winograd : the largest F(m, r) that convolutions may take; 0 forbids it.
     choices : the template's parameters; its own choices where there are none.
 
     Raises

@@ -67,7 +67,7 @@ def lower(
     ----------
     imported : the bridge of the function, for barriers, parameters and the result's structure.
     graph : the (rewritten) graph that the plan is of.
-    winograd : the largest F(m, 3) that convolutions may take; 0 forbids it.
+    winograd : the largest F(m, r) that convolutions may take; 0 forbids it.
     winograd_memory : how many times their memory all weights together may take for it.
     tuned : answers with the tuning record of a form; None: the templates' own choices.
 

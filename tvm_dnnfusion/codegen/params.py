@@ -33,7 +33,7 @@ class ParamsError(Exception):
 class TemplateParams:
     """The choices of one kernel; None leaves a choice to the template's own model.
 
-    `winograd` is the m of F(m, 3), 0 the direct template; `winograd_tiles` rows of a register tile
+    `winograd` is the m of F(m, r), 0 the direct template; `winograd_tiles` rows of a register tile
     and register tiles of a group. `tile` is the register tile: rows, columns and vectors of a
     convolution, rows and vectors of a product. `rows_first` takes all channels of a strip of rows
     before the next strip, of at most `strip_rows`. `share_columns` has the cores share columns (of

@@ -60,7 +60,7 @@ class Stages:
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
     tile: Tile | None = None  # the register tile of a convolution
-    winograd: int = 0  # the largest F(m, 3) that convolutions may take, 0 for none
+    winograd: int = 0  # the largest F(m, r) that convolutions may take, 0 for none
     attrs: dict[str, Any] = field(default_factory=dict)  # what the schedule must know, by name
     choices: Choices = field(default_factory=Choices)  # the template's parameters
 

@@ -22,7 +22,7 @@ class Variants:
 
     Parameters
     ----------
-    winograd : the largest F(m, 3) anywhere; 0 forbids it.
+    winograd : the largest F(m, r) anywhere; 0 forbids it.
     winograd_memory : how many times their memory all weights together may take for it.
     """
 

@@ -1,8 +1,10 @@
-"""Convolutions by Winograd's F(m, 3) x F(m, 3): fewer multiplications for 3x3 windows of stride 1.
+"""Convolutions by Winograd's F(m, r) x F(m, r): fewer multiplications for windows of stride 1.
 
-Over the last two axes the output is cut into tiles of m x m. With a = m + 2 a tile takes a * a
-products per pair of channels instead of 9 * m * m: 2.25 times fewer for m = 2, 4 for m = 4, 5.06
-for m = 6. A third axis (C3D) is summed directly: its taps lengthen the sum over channels.
+Over the last two axes the output is cut into tiles of m x m. With a = m + r - 1 a tile takes a * a
+products per pair of channels instead of r * r * m * m: for 3x3 windows 2.25 times fewer with m = 2,
+4 with m = 4, 5.06 with m = 6; for 5x5 ones 2.78 with m = 2, 6.25 with m = 4. A third axis (C3D) is
+summed directly: its taps lengthen the sum over channels. A convolution in groups sums over the
+channels of a group: whole vectors of them, so that a panel of output channels has one group's.
 
     data    V[x]    = B^T d B                     d: the a x a inputs under a tile, x: one of a * a
     weight  U[x]    = G g G^T                     or packed beforehand
@@ -30,7 +32,7 @@ from tvm_dnnfusion.codegen.movement import both, padded
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.codegen.stages import Packed, Stages
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
-from tvm_dnnfusion.codegen.winograd_matrices import TAPS, Row, Transform, transform, transformed
+from tvm_dnnfusion.codegen.winograd_matrices import Row, Transform, transform, transformed
 
 _SHARE_OF_L2 = 0.4
 """Part of L2 that the factors of a panel may fill, where they are made as they are used."""
@@ -38,9 +40,10 @@ _SHARE_OF_L2 = 0.4
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """How F(m, 3) cuts a convolution. `down` and `across` count tiles, `depth` output slices,
-    `taps` the depth taps, `vectors` the vectors of output channels in a register tile. `fresh`: the
-    kernel reads the weights as they are and transforms them itself."""
+    """How F(m, window) cuts a convolution of `convs` groups. `down` and `across` count tiles,
+    `depth` output slices, `taps` the depth taps, `vectors` the vectors of output channels in a
+    register tile; `channel_blocks` are one group's, `out_blocks` those of all. `fresh`: the kernel
+    reads the weights as they are and transforms them itself."""
 
     m: int
     batch: int
@@ -55,6 +58,8 @@ class Tiling:
     out_blocks: int
     lanes: int
     fresh: bool = False
+    window: int = 3
+    convs: int = 1
 
     @property
     def tiles(self) -> int:
@@ -67,9 +72,14 @@ class Tiling:
         return -(-self.tiles // self.group)
 
     @property
+    def alpha(self) -> int:
+        """Extent of a tile's inputs, and of its products."""
+        return self.m + self.window - 1
+
+    @property
     def points(self) -> int:
         """Products per tile and pair of channels."""
-        return (self.m + 2) ** 2
+        return self.alpha**2
 
     @property
     def slices(self) -> int:
@@ -90,7 +100,7 @@ class Tiling:
     def data_shape(self) -> Dims:
         """V: [group, point, slice, register tile, channel block, row, channel]."""
         q = self.group // self.rows
-        blocks = self.channel_blocks
+        blocks = self.convs * self.channel_blocks
         return (self.groups, self.points, self.slices, q, blocks, self.rows, self.lanes)
 
     @property
@@ -114,17 +124,17 @@ class Tiling:
         if not self.fresh:
             return self.factor_shape
         panels, _, taps, blocks, lanes, *tail = self.factor_shape
-        return (panels, taps, blocks, lanes, TAPS**2, *tail)
+        return (panels, taps, blocks, lanes, self.window**2, *tail)
 
 
 def winograd(sizes: ConvShape, x: Value, data: np.ndarray, tiling: Tiling, stages: Stages) -> Value:
     """The convolution as the stages data, prod and anchor."""
-    t = transform(tiling.m)
+    t = transform(tiling.m, tiling.window)
     source = _blocked(x, tiling, stages)
     at_once = tiling.channel_blocks
     if tiling.fresh and tiling.shared(stages.device.cores):
         at_once = tiling.blocks_at_once(stages.device.l2_bytes)
-    stages.attrs["dnnfusion.winograd"] = [tiling.m, at_once, *sizes.pad_before]
+    stages.attrs["dnnfusion.winograd"] = [tiling.m, tiling.window, at_once, *sizes.pad_before]
     constant = Packed("winograd", pack(data, tiling))
     weights = stages.argument(constant, tiling.weight_shape, x.dtype)
     if tiling.fresh:
@@ -135,10 +145,10 @@ def winograd(sizes: ConvShape, x: Value, data: np.ndarray, tiling: Tiling, stage
 
 
 def pack(data: np.ndarray, tiling: Tiling) -> np.ndarray:
-    """[O, C, (depth), 3, 3] -> laid out as `Tiling.weight_shape`, transformed unless fresh."""
+    """[O, C, (depth), r, r] -> laid out as `Tiling.weight_shape`, transformed unless fresh."""
     out, channels = data.shape[:2]
     lanes = tiling.lanes
-    full = data.reshape(out, channels, tiling.taps, TAPS, TAPS)
+    full = data.reshape(out, channels, tiling.taps, tiling.window, tiling.window)
     full = full if tiling.fresh else transformed(full, tiling.m)
     extra = (tiling.out_blocks * lanes - out, tiling.channel_blocks * lanes - channels)
     full = np.pad(full, [(0, extra[0]), (0, extra[1]), (0, 0), (0, 0), (0, 0)])
@@ -151,14 +161,14 @@ def pack(data: np.ndarray, tiling: Tiling) -> np.ndarray:
 
 def _factors(g: Any, t: Transform, tiling: Tiling, stages: Stages) -> Any:
     """U from the weights as they are."""
-    a = t.alpha
+    a, r = t.alpha, t.r
 
     def expr(body: Body, index: Index) -> Any:
         panel, point, tap, cb, ci, vector, lane, i, j = index
         entry = _entry(t.weights, point // a, i) * _entry(t.weights, point % a, j)
-        return entry * g(panel, tap, cb, ci, i * TAPS + j, vector, lane)
+        return entry * g(panel, tap, cb, ci, i * r + j, vector, lane)
 
-    return compute(stages.name("weight"), tiling.factor_shape, expr, (TAPS, TAPS), te.sum)
+    return compute(stages.name("weight"), tiling.factor_shape, expr, (r, r), te.sum)
 
 
 def _blocked(x: Value, tiling: Tiling, stages: Stages) -> Value:
@@ -166,7 +176,7 @@ def _blocked(x: Value, tiling: Tiling, stages: Stages) -> Value:
     layout = Layout(1, tiling.lanes)
     if x.layout == layout and _is_argument(x):
         return x
-    channels = tiling.channel_blocks * tiling.lanes
+    channels = tiling.convs * tiling.channel_blocks * tiling.lanes
     whole = padded(x, (x.shape[0], channels, *x.shape[2:]), (0,) * len(x.shape), 0.0)
     return stages.hold(whole, "pad", layout)
 
@@ -232,9 +242,12 @@ def _data(sizes: ConvShape, x: Value, t: Transform, tiling: Tiling, stages: Stag
 
 
 def _products(v: Any, u: Any, tiling: Tiling, stages: Stages) -> Any:
+    panels = tiling.out_blocks // tiling.vectors // tiling.convs  # of one group of the convolution
+
     def expr(body: Body, index: Index) -> Any:
         g, panel, point, d, q, r, vector, lane, tap, cb, ci = index
-        return v(g, point, d + tap, q, cb, r, ci) * u(panel, point, tap, cb, ci, vector, lane)
+        block = body.simplify(panel // panels * tiling.channel_blocks + cb)
+        return v(g, point, d + tap, q, block, r, ci) * u(panel, point, tap, cb, ci, vector, lane)
 
     folded = (tiling.taps, tiling.channel_blocks, tiling.lanes)
     return compute(stages.name("prod"), tiling.product_shape, expr, folded, te.sum)

@@ -1,10 +1,11 @@
 """Winograd's choices within a budget: how much memory all weights of a module may take together.
 
-Weights transformed for m = 2, 4, 6 take 1.8, 4 and 7.1 times the memory of the originals; fresh
-ones, which a kernel transforms itself, take no more than those. Every convolution first takes what
-`winograd_choice.py` finds best; while the sum is above the budget,
-the step down that costs the least time per byte is taken: to a smaller m, or to the direct
-template. Steps that later, larger ones made needless are undone, the last one first.
+Weights transformed for m = 2, 4, 6 take 1.8, 4 and 7.1 times the memory of the originals (those of
+5x5 windows, for m = 2 and 4, 1.4 and 2.6 times); fresh ones, which a kernel transforms itself, take
+no more than those. Every convolution first takes what `winograd_choice.py` finds best; while the
+sum is above the budget, the step down that costs the least time per byte is taken: to a smaller m,
+or to the direct template. Steps that later, larger ones made needless are undone, the last one
+first.
 
 Convolutions over one constant share what is packed in one form, and that counts once; those of one
 m step down together.
@@ -60,13 +61,14 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """F(m, 3), or the direct template for m = 0: cycles of one core, bytes of the weights, and
+    """F(m, r), or the direct template for m = 0: cycles of one core, bytes of the weights, and
     their form, equal where they are the same constant."""
 
     m: int
     cycles: float
     size: int
     form: tuple[int, ...] = ()
+    window: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ def allowed(
         for name, ways, way in zip(s.names, s.ways, s.taken(state)):
             limits[name] = way.m
             if way.m < ways[0].m:
-                reasons[name] = f"{_named(way.m)} instead of {_named(ways[0].m)}: weights"
+                reasons[name] = f"{_named(way)} instead of {_named(ways[0])}: weights"
     largest = sum(_largest(op, graph, device, limit) for op in graph.ops if op.name not in reasons)
     return Allowed(limits, reasons, held, original, held + largest <= original * growth)
 
@@ -226,9 +228,9 @@ def _ways(sizes: ConvShape, device: DeviceSpec, limit: int) -> tuple[_Way, ...]:
         if choice is not None and all(way.m != choice.tiling.m for way in ways):
             t = choice.tiling
             form = (0 if t.fresh else t.m, *t.weight_shape)
-            ways.append(_Way(t.m, choice.cycles, 4 * math.prod(t.weight_shape), form))
+            ways.append(_Way(t.m, choice.cycles, 4 * math.prod(t.weight_shape), form, t.window))
     return (*ways, _Way(0, direct_cycles(sizes, device), direct_bytes(sizes, device)))
 
 
-def _named(m: int) -> str:
-    return f"F({m}, 3)" if m else "direct"
+def _named(way: _Way) -> str:
+    return f"F({way.m}, {way.window})" if way.m else "direct"

@@ -1,13 +1,14 @@
-"""Which convolutions become Winograd's, with which F(m, 3) and in which groups of tiles.
+"""Which convolutions become Winograd's, with which F(m, r) and in which groups of tiles.
 
-A model of one core's cycles, in vector operations. With T tiles in G groups, a = m + 2:
+A model of one core's cycles, in vector operations. With T tiles in G groups, a = m + r - 1, and C
+channels under an output:
 
-    direct     places * taps * 9 * C * K / lanes
+    direct     places * taps * r^2 * C * K / lanes
     products   T * a^2 * taps * C * K / lanes
     transforms T * (slices * C * in(m) + depth * K * out(m)) / lanes
     weights    a^2 * taps * C * K * 4 bytes: once from memory, and again from L3 for every group
-    fresh      9 * taps * C * K * 4 bytes from memory, and their transform: once where each core has
-               groups of its own, else for every group, but then they are used while in L2
+    fresh      r^2 * taps * C * K * 4 bytes from memory, and their transform: once where each core
+               has groups of its own, else for every group, but then they are used while in L2
     data       once more from L3 for every panel of output channels, where a group outgrows L2
 
 Numbers in the table were measured on a Zen 4 core with AVX-512; they are ratios to one vector FMA.
@@ -24,24 +25,25 @@ from tvm_dnnfusion.codegen.conv_shape import ConvShape
 from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import OFFERED, SPARE_REGISTERS, Tile, by_lane, vectors_of
 from tvm_dnnfusion.codegen.winograd import Tiling
-from tvm_dnnfusion.codegen.winograd_matrices import SIZES
+from tvm_dnnfusion.codegen.winograd_matrices import SIZES, WINDOWS
 from tvm_dnnfusion.cost.analytic import DEFAULT_GHZ
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 MAX_TILE = max(SIZES)
 """Largest m that is taken unless the user says otherwise."""
 
-ERROR_BOUND = {2: 1e-6, 4: 4e-6, 6: 1e-5}
-"""Largest error of an element against float64 in units of sqrt(terms) * rms(output), which are
-those of the tolerance (`runtime/tolerance.py`, 1e-5). Held by the tests; measured figures stand in
-docs/winograd.md."""
+ERROR_BOUND = {4: 1e-6, 6: 4e-6, 8: 1e-5}
+"""By a, the largest error of an element against float64 in units of sqrt(terms) * rms(output), as
+those of the tolerance are (`runtime/tolerance.py`, 1e-5). Held by the tests; measured figures stand
+in docs/winograd.md."""
 
-_TRANSFORM = {2: (50.0, 35.0), 4: (200.0, 150.0), 6: (550.0, 420.0)}
-"""Cycles of B^T d B, and of A^T M A with its store, per tile and vector of channels."""
+_TRANSFORM = {4: (50.0, 35.0), 6: (200.0, 150.0), 8: (550.0, 420.0)}
+"""By a, cycles of B^T d B, and of A^T M A with its store, per tile and vector of channels. Measured
+for 3x3 windows; with 5x5 ones A^T has fewer rows, and less is stored."""
 
-_WEIGHTS = {2: 240.0, 4: 500.0, 6: 880.0}
-"""Cycles of G g G^T with its stores, per input channel and vector of output channels. Each store
-goes to a line of its own, from L2: some 14 cycles, which is nearly all of it."""
+_WEIGHTS = {4: 240.0, 6: 500.0, 8: 880.0}
+"""By a, cycles of G g G^T with its stores, per input channel and vector of output channels. Each
+store goes to a line of its own, from L2: some 14 cycles, which is nearly all of it."""
 
 CYCLES_PER_BYTE = 0.15
 """What a byte of weights is worth, in cycles: 25 megabytes are worth a millisecond.
@@ -98,7 +100,7 @@ class Choice:
 def choose(
     sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE, choices: Choices | None = None
 ) -> Tiling | None:
-    """The best F(m, 3) with m <= limit for a convolution; None where direct is better.
+    """The best F(m, r) with m <= limit for a convolution; None where direct is better.
 
     Parameters of the template (`choices`) win over the model. Raises ParamsError where they ask for
     what is not possible.
@@ -126,7 +128,8 @@ def _of_size(sizes: ConvShape, device: DeviceSpec, m: int) -> list[Choice]:
 
 
 def _sizes_offered(sizes: ConvShape, device: DeviceSpec, limit: int) -> tuple[int, ...]:
-    return (0, *(m for m in SIZES if m <= limit and possible(sizes, device)))
+    offered = WINDOWS[sizes.kernel[-1]] if possible(sizes, device) else ()
+    return (0, *(m for m in offered if m <= limit))
 
 
 def _tiles_offered(sizes: ConvShape, device: DeviceSpec, m: int) -> list[tuple[int, int]]:
@@ -162,7 +165,7 @@ def candidates(sizes: ConvShape, device: DeviceSpec, limit: int = MAX_TILE) -> I
     if not possible(sizes, device):
         return
     direct = direct_cycles(sizes, device)
-    for m in SIZES:
+    for m in WINDOWS[sizes.kernel[-1]]:
         if m <= limit:
             for tiling in _tilings(sizes, device, m):
                 yield Choice(tiling, _cycles(sizes, tiling, device), direct)
@@ -183,22 +186,24 @@ def _may_be_fresh(t: Tiling, device: DeviceSpec) -> bool:
 
 
 def possible(sizes: ConvShape, device: DeviceSpec) -> bool:
-    """3x3 windows (after a depth of any taps) of stride and dilation 1, whole vectors of channels.
+    """3x3 and 5x5 windows (after a depth of any taps) of stride and dilation 1, at least a vector
+    of channels, and whole vectors of them in each group where there are several.
 
     Thinner inputs would multiply mostly zeros: they stay with the direct template. So do GPUs: the
     stages are made for a core's cache, and have no schedule there.
     """
     lanes = device.lanes("float32")
     one = (1,) * len(sizes.kernel)
+    both = (sizes.channels, sizes.out_channels)
     return (
         device.kind == "cpu"
         and len(sizes.kernel) in (2, 3)
-        and sizes.kernel[-2:] == (3, 3)
+        and sizes.kernel[-1] == sizes.kernel[-2]
+        and sizes.kernel[-1] in WINDOWS
         and sizes.stride == one
         and sizes.dilation == one
-        and sizes.groups == 1
-        and sizes.channels >= lanes
-        and sizes.out_channels >= lanes
+        and min(both) >= lanes
+        and (sizes.groups == 1 or all(c % (sizes.groups * lanes) == 0 for c in both))
     )
 
 
@@ -208,7 +213,7 @@ def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
     down, across = (-(-n // m) for n in sizes.out_size[-2:])
     depth, taps = (sizes.out_size[0], sizes.kernel[0]) if len(sizes.kernel) == 3 else (1, 1)
     blocks = -(-sizes.out_channels // lanes)
-    vectors = vectors_of(blocks)
+    vectors = vectors_of(blocks // sizes.groups)
     tiles = sizes.batch * down * across
     most = max(1, (device.vector_registers - SPARE_REGISTERS) // vectors)
     if by_lane(device):
@@ -220,25 +225,24 @@ def _tilings(sizes: ConvShape, device: DeviceSpec, m: int) -> Iterator[Tiling]:
         for parts in sorted({-(-whole // n) for n in range(1, whole + 1)}):
             yield Tiling(
                 m, sizes.batch, depth, taps, down, across, rows, parts * rows, vectors,
-                -(-sizes.channels // lanes), blocks, lanes,
+                -(-sizes.channels // sizes.groups // lanes), blocks, lanes,
+                window=sizes.kernel[-1], convs=sizes.groups,
             )  # fmt: skip
 
 
 def direct_cycles(sizes: ConvShape, device: DeviceSpec) -> float:
     """Cycles of one core for the direct template, the cores working side by side."""
-    places = sizes.batch
-    for n in sizes.out_size:
-        places *= n
-    taps = 9 * (sizes.kernel[0] if len(sizes.kernel) == 3 else 1)
-    lanes = device.lanes("float32")
-    blocks = -(-sizes.out_channels // lanes)
-    return places * taps * sizes.channels * blocks / _DIRECT_SHARE / device.cores
+    places = sizes.batch * prod(sizes.out_size)
+    folds = prod(sizes.kernel) * sizes.channels // sizes.groups
+    blocks = -(-sizes.out_channels // device.lanes("float32"))
+    return places * folds * blocks / _DIRECT_SHARE / device.cores
 
 
 def direct_bytes(sizes: ConvShape, device: DeviceSpec) -> int:
     """Memory of the weights as the direct template packs them."""
-    blocks = -(-sizes.out_channels // device.lanes("float32"))
-    return 4 * prod(sizes.kernel) * sizes.channels * blocks * device.lanes("float32")
+    lanes = device.lanes("float32")
+    blocks = -(-sizes.out_channels // lanes)
+    return 4 * prod(sizes.kernel) * (sizes.channels // sizes.groups) * blocks * lanes
 
 
 def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
@@ -252,13 +256,14 @@ def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
     step = t.rows * t.vectors
     products = tiles * t.depth * t.points * t.taps * channels * t.out_blocks
     products *= (step + _TILE_LOSS) / step * max(1.0, 4 / step)  # a multiply-add takes four cycles
-    into, out = _TRANSFORM[t.m]
-    transforms = t.tiles * (t.slices * t.channel_blocks * into + t.depth * t.out_blocks * out)
+    into, out = _TRANSFORM[t.alpha]
+    inputs, outputs = t.slices * t.convs * t.channel_blocks, t.depth * t.out_blocks
+    transforms = t.tiles * (inputs * into + outputs * out)
     ghz = device.peak_gflops / (2 * t.lanes * device.cores) or DEFAULT_GHZ
     memory = (device.bandwidth_gbs or _DEFAULT_GBS) / ghz  # bytes per cycle, all cores
     pairs = t.taps * channels * t.out_blocks  # of a channel and a vector of output channels
-    weights = 4.0 * (9 if t.fresh else t.points) * pairs * t.lanes
-    data = 4.0 * t.points * t.group * channels * t.slices
+    weights = 4.0 * (t.window**2 if t.fresh else t.points) * pairs * t.lanes
+    data = 4.0 * t.points * t.group * channels * t.convs * t.slices
     again = weights if t.fresh and together else 4.0 * t.points * pairs * t.lanes
     traffic = again * (t.groups - 1) / device.cores / _L3_BYTES_PER_CYCLE
     if t.fresh and together:
@@ -270,8 +275,8 @@ def _cycles(sizes: ConvShape, t: Tiling, device: DeviceSpec) -> float:
     if data > device.l2_bytes * _SHARE_OF_L2:
         fits = data * (t.groups if together else device.cores) < device.l3_bytes / 2
         speed = _L3_BYTES_PER_CYCLE * device.cores if fits else memory
-        traffic += t.groups * data * panels / speed
-    made = pairs * _WEIGHTS[t.m] * (t.groups if together else 1) if t.fresh else 0.0
+        traffic += t.groups * data / t.convs * panels / speed
+    made = pairs * _WEIGHTS[t.alpha] * (t.groups if together else 1) if t.fresh else 0.0
     core = (products + transforms + made) * idle / device.cores
     launches = _LAUNCH_CYCLES * (together or t.fresh)
     streamed = 1.0 if t.fresh else _STREAMED  # the transform waits for what it reads

@@ -38,7 +38,7 @@ class DNNFusionPass:
     profile : a profile database, or its path, that answers for the yellow cells; None: estimates.
     plan : a plan to apply instead of planning: a Plan, its JSON text, or the path of its file.
     function : the Relax function.
-    winograd : largest m of Winograd's F(m, 3) for 3x3 convolutions: 6, 4, 2, or 0 for none.
+    winograd : largest m of Winograd's F(m, r) for 3x3 and 5x5 convolutions: 6, 4, 2, or 0 for none.
     winograd_memory : how many times their memory all weights together may take for it: at least 1.
     tuning_records : records of `dnnfusion tune`, or their file; None: the templates' own choices.
 

@@ -7,7 +7,6 @@ from typing import Any
 from tvm import tirx
 
 from tvm_dnnfusion.codegen.tiles import by_lane
-from tvm_dnnfusion.codegen.winograd_matrices import TAPS
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu import nest
 from tvm_dnnfusion.schedules.cpu.lanes import fenced
@@ -140,8 +139,8 @@ class Loops:
 
         return nest.loop(
             "kc",
-            p.panels * p.channel_blocks,
-            lambda i: one(i // p.channel_blocks, i % p.channel_blocks),
+            p.panels * p.folded,
+            lambda i: one(i // p.folded, i % p.folded),
             "parallel",
         )
 
@@ -150,16 +149,16 @@ class Loops:
 
         A core's own factors are those of one panel.
         """
-        p, a = self.p, self.p.t.alpha
+        p, a, taps = self.p, self.p.t.alpha, self.p.t.r
         at = 0 if self.together else k
 
         def factors(t: Any, i: Any, v: Any) -> Any:
             code = nest.Straight("factor", p.lanes)
             half: list[list[Any]] = []
-            for column in range(TAPS):
+            for column in range(taps):
                 g = [
-                    code.let(nest.load(p.plain, k, t, c, i, row * TAPS + column, v, code.lane))
-                    for row in range(TAPS)
+                    code.let(nest.load(p.plain, k, t, c, i, row * taps + column, v, code.lane))
+                    for row in range(taps)
                 ]
                 half.append([code.let(x) for x in rows_transform(p.t.weights, g, code)])
             for row in range(a):
@@ -179,7 +178,7 @@ class Loops:
         return nest.sequence(
             *own,
             self.m.whole(),
-            nest.loop("j", p.channel_blocks // self.blocks, lambda j: self._products(at, k, j)),
+            nest.loop("j", p.folded // self.blocks, lambda j: self._products(at, k, j)),
             nest.loops(
                 {"d": depth, "q": p.register_tiles, "r": p.rows},
                 lambda d, q, r: self._out_tiles(g, k, d, q, r),
@@ -214,7 +213,7 @@ class Loops:
             (r, v): code.let(self._before(j, self.m.load(x, d, q, r, v, code.lane)))
             for r, v in places
         }
-        first = j * self.blocks
+        first = p.first(k) + j * self.blocks
 
         def multiply(tap: Any, c: Any, i: Any) -> Any:
             step = nest.Straight("sum", p.lanes)
@@ -252,7 +251,7 @@ class Loops:
     def _before(self, j: Any, total: Any) -> Any:
         """The sum before the j-th part of the channels."""
         zero = tirx.const(0.0, "float32")
-        return zero if self.blocks == self.p.channel_blocks else tirx.Select(j == 0, zero, total)
+        return zero if self.blocks == self.p.folded else tirx.Select(j == 0, zero, total)
 
     def _closed(self, code: nest.Straight) -> Any:
         self.buffers += code.registers

@@ -22,7 +22,8 @@ class Plan:
     groups: int
     slices: int
     register_tiles: int
-    channel_blocks: int
+    channel_blocks: int  # of the whole input
+    folded: int  # those that an output sums over: of one group of the convolution
     at_once: int
     rows: int
     lanes: int
@@ -46,6 +47,11 @@ class Plan:
     def tiles(self) -> int:
         return self.batch * self.down * self.across
 
+    def first(self, panel: Any) -> Any:
+        """The first block of channels that a panel of output channels sums over."""
+        convs = self.channel_blocks // self.folded
+        return panel // (self.panels // convs) * self.folded if convs > 1 else 0
+
     @property
     def points(self) -> int:
         return self.t.alpha**2
@@ -65,12 +71,12 @@ def plan_of(k: Kernel, blocks: dict[str, Any]) -> Plan:
     made = blocks.get("weight0")
     plain = _other(made, weights) if made is not None else None
     groups, _, slices, q, cb, rows, lanes = shape_of(v)
-    panels, _, taps, _, _, vectors, _ = shape_of(weights)
+    panels, _, taps, folded, _, vectors, _ = shape_of(weights)
     batch, _, *place, _ = shape_of(result)
     _, _, *extent, _ = shape_of(source)
-    m, at_once, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
+    m, window, at_once, *before = (int(x) for x in k.attr("dnnfusion.winograd"))
     return Plan(
-        transform(m),
+        transform(m, window),
         _three(before, 0),
         _three(extent, 1),
         _three(place, 1),
@@ -79,6 +85,7 @@ def plan_of(k: Kernel, blocks: dict[str, Any]) -> Plan:
         slices,
         q,
         cb,
+        folded,
         at_once,
         rows,
         lanes,
