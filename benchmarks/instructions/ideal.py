@@ -19,8 +19,9 @@ from tvm_dnnfusion.codegen.tiles import Tile, product_tile
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.metrics import extend
 
-HEAVY = ("conv", "matmul")
-"""Kinds of kernels that have an ideal: sums over channels in register tiles."""
+HEAVY = ("conv", "convpool", "matmul")
+"""Kinds of kernels that have an ideal: sums over channels in register tiles. Of a convolution with its
+pooling it is the convolution's; the pooling counts against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def ideal(macs: int, tile: Tile, lanes: int) -> float:
 
 
 def _tile(compiled: Compiled, kernel: str, kind: str, heavy: Op) -> Tile | None:
-    if kind == "conv":
+    if kind in ("conv", "convpool"):
         function = compiled.module[kernel]
         return Tile(*(int(n) for n in function.attrs["dnnfusion.tile"]))
     if kind == "matmul":

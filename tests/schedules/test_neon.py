@@ -27,6 +27,12 @@ def _first(b: GraphBuilder) -> str:
     return b.op("nn.relu", b.op("nn.conv2d", x, weights(b, 16, 3, 3, 3), padding=1))
 
 
+def _stem(b: GraphBuilder) -> str:
+    """Every second place, in rows of phases."""
+    x = b.input("x", (1, 3, 224, 224))
+    return b.op("nn.relu", b.op("nn.conv2d", x, weights(b, 64, 3, 7, 7), padding=3, strides=2))
+
+
 def _grouped(b: GraphBuilder) -> str:
     """Groups of 34 channels cut through blocks of four: they are laid out in rows first."""
     x = b.input("x", (1, 136, 28, 28))
@@ -48,6 +54,7 @@ KERNELS = {
     "3x3": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 0, 1.30),
     "3x3, stride 2": (lambda b: _conv(b, 3, padding=1, strides=2), {"x": BLOCKED}, 0, 1.30),
     "3x3 in rows": (_first, {}, 0, 1.27),
+    "7x7 in rows, stride 2": (_stem, {}, 0, 1.26),
     "1x1 in groups": (_grouped, {"x": BLOCKED}, 0, 1.35),
     "Winograd": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 2, 1.30),
     "product": (_matmul, {}, 0, 1.27),

@@ -42,7 +42,11 @@ def regular(
     before, size = _domain(sizes, -(-per_group // width), operand, folds, stages)
     wide = sizes.over(before, size)
     stages.width = size[-1]
-    source = with_border(wide, x, stages)
+    if operand is Operand.PLACES and wide.stride[-1] > 1:
+        source = _phases(wide, x, stages)
+    else:
+        source = with_border(wide, x, stages)
+    stages.attrs["dnnfusion.unroll_taps"] = operand is Operand.PLACES
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
     stages.attrs["dnnfusion.rows_first"] = rows_first(wide, stages)
@@ -56,7 +60,8 @@ def _operand(sizes: ConvShape, x: Value, stages: Stages) -> Operand:
     per_group = sizes.channels // sizes.groups
     if factor > 1 and per_group % factor == 0:
         return Operand.FOLDS
-    row = factor == 1 and sizes.stride[-1] == 1
+    apart = sizes.stride[-1]
+    row = factor == 1 and (apart == 1 or (by_lane(stages.device) and sizes.kernel[-1] >= apart))
     return Operand.PLACES if row else Operand.ELEMENTS
 
 
@@ -137,6 +142,25 @@ def with_border(sizes: ConvShape, x: Value, stages: Stages) -> Value:
     return stages.hold(whole, "pad", _border_layout(sizes, x, stages.device))
 
 
+def _phases(sizes: ConvShape, x: Value, stages: Stages) -> Value:
+    """The input with its border, every row cut into phases: [N, C, *rows, stride, columns].
+
+    Column `q stride + r` lies at [r, q], so that what one tap reads for neighbouring places are
+    neighbours in memory, as with stride 1.
+    """
+    apart = sizes.stride[-1]
+    *rows, width = sizes.padded_size
+    columns = -(-width // apart)
+    before = (0, 0, *sizes.pad_before)
+    whole = padded(x, (sizes.batch, sizes.channels, *rows, columns * apart), before, 0.0)
+    shape = (sizes.batch, sizes.channels, *rows, apart, columns)
+
+    def at(body: Body, index: Index) -> Any:
+        return body.read(whole, (*index[:-2], body.simplify(index[-1] * apart + index[-2])))
+
+    return stages.hold(Value(shape, x.dtype, at), "pad")
+
+
 def _regrouped(sizes: ConvShape, x: Value, device: DeviceSpec) -> bool:
     """Whether groups cut through the input's blocks of channels, and lanes multiply: in rows, one
     load brings several places, in such blocks a single one."""
@@ -165,11 +189,11 @@ def window(
     sizes: ConvShape, source: Value, body: Body, n: Any, channel: Any, place: Index, taps: Index
 ) -> Any:
     """The input element under a tap of the window at an output place."""
-    where = tuple(
-        body.simplify(o * s + k * d)
-        for o, s, k, d in zip(place, sizes.stride, taps, sizes.dilation)
-    )
-    return body.read(source, (n, body.simplify(channel), *where))
+    where = [o * s + k * d for o, s, k, d in zip(place, sizes.stride, taps, sizes.dilation)]
+    if len(source.shape) > 2 + len(place):  # in phases
+        tap, apart = taps[-1] * sizes.dilation[-1], sizes.stride[-1]
+        where[-1:] = [tap % apart, place[-1] + tap // apart]
+    return body.read(source, (n, body.simplify(channel), *(body.simplify(i) for i in where)))
 
 
 def _anchor(sizes: ConvShape, source: Value, w: Weights, shape: Dims, stages: Stages) -> Any:

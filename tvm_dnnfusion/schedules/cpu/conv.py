@@ -19,7 +19,7 @@ from typing import Any
 
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
-from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold, unroll_taps
 from tvm_dnnfusion.schedules.cpu.maps import movement
 
 # Strips of rows, so that cores that are slower for a while do not hold up the others.
@@ -152,3 +152,4 @@ def _register_tile(
     inner = by_vectors(k, folded)
     k.sch.decompose_reduction(anchor, folded[0])
     hold(k, anchor, inner)
+    unroll_taps(k, folded)

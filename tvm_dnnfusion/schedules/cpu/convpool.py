@@ -13,7 +13,7 @@ from __future__ import annotations
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.conv import anchor_tiles, strip_rows
-from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
+from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold, unroll_taps
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.window import window_tiles
 
@@ -80,3 +80,4 @@ def _conv_strip(k: Kernel, anchor: str, mid: str, rank: int, v: int) -> None:
     inner = by_vectors(k, folded)
     k.sch.decompose_reduction(anchor, folded[0])
     hold(k, anchor, inner)
+    unroll_taps(k, folded)

@@ -47,9 +47,9 @@ def by_vectors(k: Kernel, folded: list[Any]) -> Any:
     the only axis longer than one; folds keep their order. A loop that is cut is replaced in
     `folded`.
     """
-    if not by_lane(k.device):
-        return folded[-1]
     last = folded[-1]
+    if not by_lane(k.device) or k.attr("dnnfusion.unroll_taps"):
+        return last
     if len(folded) > 1 and k.extent(last) in (k.lanes(), 2 * k.lanes()):  # of float16 twice as many
         k.unroll(last)
         return folded[-2]
@@ -92,6 +92,15 @@ def hold(k: Kernel, anchor: str, under: Any) -> None:
         k.vectorize(below[-1])
         below = k.sch.get_loops(copy)[depth + 1 : -1]
     k.unroll(*below)
+
+
+def unroll_taps(k: Kernel, folded: list[Any]) -> None:
+    """Unroll the taps of a row where a vector holds several places: their distances are constants.
+
+    `folded` ends with the taps of a row and the channels read together, which are one there.
+    """
+    if by_lane(k.device) and k.attr("dnnfusion.unroll_taps"):
+        k.unroll(*folded[-2:])
 
 
 def _element(k: Kernel, update: Any) -> int | None:
