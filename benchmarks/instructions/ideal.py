@@ -20,8 +20,8 @@ from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.metrics import extend
 
 HEAVY = ("conv", "convpool", "matmul")
-"""Kinds of kernels that have an ideal: sums over channels in register tiles. Of a convolution with its
-pooling it is the convolution's; the pooling counts against it."""
+"""Kinds of kernels that have an ideal: sums over channels in register tiles. Of a convolution with
+its pooling it is the convolution's; the pooling counts against it."""
 
 
 @dataclass(frozen=True, slots=True)
