@@ -1,9 +1,10 @@
-/* Runs one kernel without TVM's runtime: three float32 tensors of n x n, the last of them the result.
+/* Runs one kernel without TVM's runtime: float32 tensors, the last of them the result.
  *
- * The operands are read from a file (two matrices), the result is written to another. What a kernel asks
- * of the runtime is here: memory for temporaries, its parallel loops on one thread, and errors.
+ * A file of 64-bit numbers says how many tensors there are, and for each its rank and extents; the data of all
+ * but the last follow. The result is written to another file. What a kernel asks of the runtime is here: memory
+ * for temporaries, its parallel loops on one thread, and errors.
  *
- *     harness SIDE OPERANDS RESULT
+ *     harness OPERANDS RESULT
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,35 +48,46 @@ extern int (*__TVMBackendFreeWorkspace)(int, int, void *) __attribute__((weak));
 extern int (*__TVMBackendParallelLaunch)(int (*)(int, group *, void *), void *, int)
     __attribute__((weak));
 
+#define MOST 8
+
+static int64_t number(FILE *in) {
+  int64_t n = -1;
+  return fread(&n, sizeof n, 1, in) == 1 ? n : -1;
+}
+
 int main(int argc, char **argv) {
-  if (argc != 4) return 2;
+  if (argc != 3) return 2;
   if (&__TVMBackendAllocWorkspace) __TVMBackendAllocWorkspace = allocate;
   if (&__TVMBackendFreeWorkspace) __TVMBackendFreeWorkspace = release;
   if (&__TVMBackendParallelLaunch) __TVMBackendParallelLaunch = launch;
-  int64_t side = atoll(argv[1]), shape[2] = {side, side};
-  size_t bytes = (size_t)(side * side) * sizeof(float);
-  DLTensor tensors[3];
-  TVMFFIAny arguments[3], result;
-  memset(&result, 0, sizeof result);
-  FILE *in = fopen(argv[2], "rb");
+  static int64_t shapes[MOST][MOST];
+  static size_t bytes[MOST];
+  static DLTensor tensors[MOST];
+  static TVMFFIAny arguments[MOST], result;
+  FILE *in = fopen(argv[1], "rb");
   if (!in) return 3;
-  for (int i = 0; i < 3; i++) {
-    memset(&tensors[i], 0, sizeof tensors[i]);
-    memset(&arguments[i], 0, sizeof arguments[i]);
-    tensors[i].data = aligned_alloc(64, (bytes + 63) / 64 * 64);
+  int count = (int)number(in);
+  if (count < 1 || count > MOST) return 4;
+  for (int i = 0; i < count; i++) {
+    int64_t rank = number(in), elements = 1;
+    if (rank < 0 || rank > MOST) return 4;
+    for (int d = 0; d < rank; d++) elements *= shapes[i][d] = number(in);
+    bytes[i] = (size_t)elements * sizeof(float);
+    tensors[i].data = allocate(0, 0, bytes[i], 0, 0);
     tensors[i].device.device_type = kDLCPU;
-    tensors[i].ndim = 2;
+    tensors[i].ndim = (int32_t)rank;
     tensors[i].dtype.code = kDLFloat;
     tensors[i].dtype.bits = 32;
     tensors[i].dtype.lanes = 1;
-    tensors[i].shape = shape;
+    tensors[i].shape = shapes[i];
     arguments[i].type_index = kTVMFFIDLTensorPtr;
     arguments[i].v_ptr = &tensors[i];
-    if (i < 2 && fread(tensors[i].data, 1, bytes, in) != bytes) return 4;
   }
+  for (int i = 0; i < count - 1; i++)
+    if (fread(tensors[i].data, 1, bytes[i], in) != bytes[i]) return 4;
   fclose(in);
-  if (KERNEL(0, arguments, 3, &result)) return 5;
-  FILE *out = fopen(argv[3], "wb");
-  if (!out || fwrite(tensors[2].data, 1, bytes, out) != bytes) return 6;
+  if (KERNEL(0, arguments, count, &result)) return 5;
+  FILE *out = fopen(argv[2], "wb");
+  if (!out || fwrite(tensors[count - 1].data, 1, bytes[count - 1], out) != bytes[count - 1]) return 6;
   return fclose(out);
 }
