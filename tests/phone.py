@@ -7,15 +7,14 @@ skipped: `dnnfusion devices virtual install` downloads it, and `make test` calls
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 
 import pytest
 
 from tvm_dnnfusion.devices.sessions import Session
-from tvm_dnnfusion.devices.virtual import install, process
+from tvm_dnnfusion.devices.virtual import emulator, install, process
 
-COUNTS = any(shutil.which(name) for name in ("cc", "gcc", "clang"))
+COUNTS = emulator.c_compiler() is not None
 
 
 def require_phone() -> None:

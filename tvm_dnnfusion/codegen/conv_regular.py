@@ -46,7 +46,7 @@ def regular(
         source = _phases(wide, x, stages)
     else:
         source = with_border(wide, x, stages)
-    stages.attrs["dnnfusion.unroll_taps"] = operand is Operand.PLACES
+    stages.attrs["dnnfusion.unroll_taps"] = operand is Operand.PLACES and wide.kernel[-1] > 1
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
     stages.attrs["dnnfusion.rows_first"] = rows_first(wide, stages)

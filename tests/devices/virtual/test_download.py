@@ -171,8 +171,16 @@ def test_counting_without_a_compiler_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(emulator.shutil, "which", lambda name: None)
+    monkeypatch.setattr(emulator.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(VirtualError, match="needs a C compiler"):
         emulator.build_counter(tmp_path / "counter.so")
+
+
+def test_pips_compiler_builds_the_counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ziglang")
+    monkeypatch.setattr(emulator.shutil, "which", lambda name: None)
+    made = emulator.build_counter(tmp_path / "counter.so").read_bytes()
+    assert made[:4] == b"\x7fELF" and b"qemu_plugin_install" in made
 
 
 def test_the_emulated_cpu_of_a_target() -> None:

@@ -6,9 +6,11 @@ distribution does not matter.
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -18,6 +20,8 @@ HERE = Path(__file__).resolve().parent
 CPUS = ("max", "cortex-a35", "cortex-a53", "cortex-a57", "cortex-a72", "cortex-a76", "neoverse-n1",
         "a64fx")  # fmt: skip
 """Models of QEMU 7.2; "max" has every instruction it knows, SVE too."""
+_OLD_GLIBC = "x86_64-linux-gnu.2.31"
+"""The emulator runs under the C library of its own folder, which must not be older than this."""
 _LIBRARIES = ("lib/x86_64-linux-gnu", "usr/lib/x86_64-linux-gnu")
 
 
@@ -54,6 +58,15 @@ def linker(phone: Path, arch: str) -> list[str]:
     return tool(phone, f"{triple}-ld")
 
 
+def c_compiler() -> list[str] | None:
+    """The command of a C compiler for this machine: the system's, or pip's ziglang."""
+    if found := next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None):
+        return [found]
+    if importlib.util.find_spec("ziglang") is None:
+        return None
+    return [sys.executable, "-m", "ziglang", "cc", "-target", _OLD_GLIBC]
+
+
 def build_counter(target: Path) -> Path:
     """The plug-in that counts instructions, compiled where it is not there yet.
 
@@ -61,16 +74,16 @@ def build_counter(target: Path) -> Path:
     """
     if target.is_file():
         return target
-    compiler = next((c for c in ("cc", "gcc", "clang") if shutil.which(c)), None)
+    compiler = c_compiler()
     if compiler is None:
         raise VirtualError(
             "counting instructions needs a C compiler on this machine (cc, gcc or clang), to "
-            "build a plug-in of the emulator; install one, on Debian: apt install gcc libc6-dev. "
-            "Everything else works without: leave --count away"
+            "build a plug-in of the emulator; install one: pip install ziglang, or on Debian apt "
+            "install gcc libc6-dev. Everything else works without: leave --count away"
         )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".counter-") as work:
         made = Path(work) / "counter.so"
-        command = [compiler, "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o", str(made),
+        command = [*compiler, "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-o", str(made),
                    str(HERE / "device" / "counter.c")]  # fmt: skip
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode != 0:
