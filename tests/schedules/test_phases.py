@@ -28,16 +28,18 @@ CASES = {
 }
 """Input, taps and stride per axis, border, other attributes."""
 
+_CHANNELS = 208  # enough of them for every case to be worth it
+
 
 def _conv(b: GraphBuilder, name: str) -> str:
     shape, taps, stride, border, attrs = CASES[name]
     rank = len(shape) - 2
-    w = weights(b, 16, shape[1] // attrs.get("groups", 1), *(taps,) * rank)
+    w = weights(b, _CHANNELS, shape[1] // attrs.get("groups", 1), *(taps,) * rank)
     strides = stride if isinstance(stride, tuple) else (stride,) * rank
     pads = (border,) * 2 * rank
     x = b.input("x", shape)
     y = b.op(f"nn.conv{rank}d", x, w, padding=pads, strides=strides, **attrs)
-    return b.op("nn.relu", b.op("add", y, weights(b, 1, 16, *(1,) * rank)))
+    return b.op("nn.relu", b.op("add", y, weights(b, 1, _CHANNELS, *(1,) * rank)))
 
 
 def _pad(graph: Graph, device=DEVICE) -> tuple[int, ...]:
@@ -76,6 +78,14 @@ def test_a_prologue_is_computed_where_the_rows_are_laid_out() -> None:
 def test_others_are_laid_out_as_they_lie() -> None:
     """Broadcasts come from memory at any distance: only lanes want neighbours."""
     assert _pad(built(lambda b: _conv(b, "first layer")))[-2:] == (27, 35)
+
+
+def test_few_channels_are_not_worth_it() -> None:
+    def make(b: GraphBuilder) -> str:
+        w = weights(b, 24, 3, 3, 3)
+        return b.op("nn.conv2d", b.input("x", (1, 3, 22, 22)), w, padding=(1,) * 4, strides=(2, 2))
+
+    assert len(_pad(built(make), LANES)) == 4, "rows are cut"
 
 
 @pytest.mark.parametrize("name", ["first layer", "no border"])

@@ -26,6 +26,10 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 # Lanes that do work, above which padded blocks beat blocks of half a vector: those use half.
 _WORTH_PADDING = 0.8
 
+# Multiply-adds per element of an input whose rows are cut into phases: that takes some 10
+# instructions for an element, and saves one of 12 multiply-adds (counted on the virtual phone).
+_WORTH_PHASES = 100
+
 
 def regular(
     sizes: ConvShape, x: Value, weight: Value, data: np.ndarray | None, stages: Stages
@@ -42,11 +46,11 @@ def regular(
     before, size = _domain(sizes, -(-per_group // width), operand, folds, stages)
     wide = sizes.over(before, size)
     stages.width = size[-1]
-    if operand is Operand.PLACES and wide.stride[-1] > 1:
+    if operand is Operand.TAPS and wide.stride[-1] > 1:
         source = _phases(wide, x, stages)
     else:
         source = with_border(wide, x, stages)
-    stages.attrs["dnnfusion.unroll_taps"] = operand is Operand.PLACES and wide.kernel[-1] > 1
+    stages.attrs["dnnfusion.unroll_taps"] = operand is Operand.TAPS
     inner = _inner_channels(wide, source)
     packed = packed_weights(wide, weight, data, width, inner, stages)
     stages.attrs["dnnfusion.rows_first"] = rows_first(wide, stages)
@@ -60,9 +64,17 @@ def _operand(sizes: ConvShape, x: Value, stages: Stages) -> Operand:
     per_group = sizes.channels // sizes.groups
     if factor > 1 and per_group % factor == 0:
         return Operand.FOLDS
-    apart = sizes.stride[-1]
-    row = factor == 1 and (apart == 1 or (by_lane(stages.device) and sizes.kernel[-1] >= apart))
-    return Operand.PLACES if row else Operand.ELEMENTS
+    taps = sizes.kernel[-1]
+    if factor > 1 or (sizes.stride[-1] > 1 and not _worth_phases(sizes, stages.device)):
+        return Operand.ELEMENTS
+    return Operand.TAPS if taps > 1 else Operand.PLACES
+
+
+def _worth_phases(sizes: ConvShape, device: DeviceSpec) -> bool:
+    """Whether lanes multiply, every phase is read, and each element laid out so often enough."""
+    per_element = sizes.out_channels // sizes.groups * math.prod(sizes.kernel)
+    enough = per_element >= _WORTH_PHASES * math.prod(sizes.stride)
+    return by_lane(device) and sizes.kernel[-1] >= sizes.stride[-1] and enough
 
 
 def _domain(

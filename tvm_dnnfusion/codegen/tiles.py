@@ -95,6 +95,7 @@ OFFERED = 24
 # than SAME_LANE_RATE are the same.
 STEP_OVERHEAD = 5
 FOLD_OVERHEAD = 3
+TAP_OVERHEAD = 0.5
 SAME_LANE_RATE = 0.004
 
 
@@ -116,12 +117,19 @@ class Operand(enum.Enum):
     """How the left operand of a tile lies in memory, which matters where multiply-adds take lanes.
 
     FOLDS: a vector holds several folds of a place. PLACES: several places of a fold, which are
-    neighbours in memory. ELEMENTS: neither, each element is loaded by itself.
+    neighbours in memory. TAPS: the same under windows, whose taps along a row are unrolled.
+    ELEMENTS: none of these, each element is loaded by itself.
     """
 
     FOLDS = "folds"
     PLACES = "places"
+    TAPS = "taps"
     ELEMENTS = "elements"
+
+    @property
+    def by_places(self) -> bool:
+        """Whether a vector holds several places."""
+        return self in (Operand.PLACES, Operand.TAPS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,11 +181,13 @@ class Tile:
             work = lanes * self.places * self.vectors
             return work / (work + self.places + lanes * weights + STEP_OVERHEAD)
         work, row = self.places * self.vectors, self._held(lanes, operand) // self.rows
+        if operand is Operand.TAPS:  # vectors that begin at any place are no pairs
+            return work / (work + self.rows * row + weights + TAP_OVERHEAD)
         return work / (work + self.rows * -(-row // 2) + weights + FOLD_OVERHEAD)
 
     def _held(self, lanes: int, operand: Operand) -> int:
         """Registers that a step takes for the left operand."""
-        vectors = operand is Operand.PLACES and self.columns % lanes == 0
+        vectors = operand.by_places and self.columns % lanes == 0
         return self.places // lanes if vectors else self.places
 
 
@@ -280,7 +290,7 @@ def _conv_tiles(
             for columns in range(1, width + 1):
                 tile = Tile(rows, columns, vectors)
                 if not tile.fits(device, operand):
-                    if operand is Operand.PLACES:  # whole vectors of columns may fit again
+                    if operand.by_places:  # whole vectors of columns may fit again
                         continue
                     break
                 wide = -(-width // columns) * columns
