@@ -178,10 +178,13 @@ def tuned_by(records: TuningDB | str | Path | None, device: DeviceSpec) -> Tuned
 
 
 def target_fields(target: Any) -> dict[str, object]:
-    """A TVM target, or what one is made from, as a dictionary."""
+    """A TVM target, or what one is made from, as a dictionary; of a CPU the keys only where they
+    name a device: TVM gives every target some."""
     made = target if isinstance(target, tvm.target.Target) else tvm.target.Target(target)
     fields = {str(k): v for k, v in dict(made.export()).items() if v is not None}
     kept = _CPU_FIELDS if fields["kind"] == "llvm" else _GPU_FIELDS
+    if set(map(str, fields.get("keys", ()))) & set(device_names()):
+        kept = (*kept, "keys")
     found: dict[str, object] = {
         k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
         for k, v in fields.items()

@@ -13,7 +13,8 @@ from tvm_dnnfusion.cost import (
     get_cost,
     register_cost,
 )
-from tvm_dnnfusion.cost.analytic import CACHE_SPEEDUP, LAUNCH_US
+from tvm_dnnfusion.cost.analytic import CACHE_SPEEDUP, DEFAULT_BANDWIDTH_GBS, LAUNCH_US
+from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.ecg.builder import GraphBuilder
 from tvm_dnnfusion.ecg.graph import Graph
 
@@ -39,6 +40,20 @@ def test_a_large_copy_runs_at_the_bandwidth_and_a_small_one_from_the_cache():
         b = GraphBuilder()
         graph = b.output(b.op("nn.relu", b.input("x", (n,)))).build()
         assert us(graph, "relu") == pytest.approx(8 * n / (20e3 * speedup) + LAUNCH_US)
+
+
+@pytest.mark.parametrize(
+    ("name", "kib"), [("raspberry-pi-4", 1024), ("cortex-a53", 512), ("raspberry-pi-5", 2048)]
+)
+def test_all_second_caches_together_are_what_the_chip_has(name: str, kib: int):
+    """A Raspberry Pi 4 has 1 MiB for its four cores, a Raspberry Pi 5 half of one for each."""
+    device = registry.get(name)
+    speed = (device.bandwidth_gbs or DEFAULT_BANDWIDTH_GBS) * 1e3
+    for n, speedup in ((kib * 128, CACHE_SPEEDUP), (kib * 128 + 1, 1.0)):  # 8 bytes each
+        b = GraphBuilder()
+        graph = b.output(b.op("nn.relu", b.input("x", (n,)))).build()
+        found = AnalyticCost(device).parts((graph.by_name["relu"],), graph)
+        assert found is not None and found.moved_us == pytest.approx(8 * n / (speed * speedup))
 
 
 def test_elementwise_ops_are_cheaper_together():

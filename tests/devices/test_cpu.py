@@ -76,6 +76,29 @@ def test_a_cpu_without_l3_has_none(tmp_path: Path) -> None:
     assert cpu.caches(machine(tmp_path, files)).l3_bytes == 0
 
 
+@pytest.mark.parametrize(
+    ("threads", "part_kib"),
+    [
+        (("0", "1", "2", "3"), 256),  # a Raspberry Pi 4: four cores, one L2
+        (("0-1", "0-1", "2-3", "2-3"), 512),  # the same processors as two cores
+        ((), 256),
+    ],
+)
+def test_cores_that_share_an_l2_have_a_part_each(
+    tmp_path: Path, threads: tuple[str, ...], part_kib: int
+) -> None:
+    shared = {"sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list": "0-3\n"}
+    files = {**cache(0, "2", "Unified", "1024K"), **shared, **siblings(*threads)}
+    assert cpu.caches(machine(tmp_path, files)).l2_bytes == part_kib << 10
+
+
+def test_an_l2_of_two_threads_of_one_core_is_its_own(tmp_path: Path) -> None:
+    shared = {"sys/devices/system/cpu/cpu0/cache/index0/shared_cpu_list": "0,4\n"}
+    files = {**cache(0, "2", "Unified", "1024K"), **shared, **siblings("0,4", "1,5")}
+    files["sys/devices/system/cpu/cpu4/topology/core_cpus_list"] = "0,4\n"
+    assert cpu.caches(machine(tmp_path, files)).l2_bytes == 1 << 20
+
+
 def test_threads_of_one_core_count_once(tmp_path: Path) -> None:
     root = machine(tmp_path, siblings("0,2", "1,3", "0,2", "1,3"))
     seen = cpu.topology(root, frozenset(range(4)))

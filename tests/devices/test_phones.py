@@ -70,6 +70,57 @@ def test_every_phone_is_made_of_known_parts(phone: phones.Phone) -> None:
     assert not phone.gpu or registry.get(phone.gpu).kind == "gpu"
 
 
+@pytest.mark.parametrize(
+    ("name", "l2_kib", "l3_kib"),
+    [
+        ("snapdragon-855", 256, 2048),
+        ("snapdragon-865", 256, 4096),
+        ("kirin-980", 512, 4096),
+        ("snapdragon-888", 512, 4096),
+        ("snapdragon-8-gen-2", 512, 8192),
+        ("snapdragon-8-gen-3", 512, 12288),
+        ("rk3588", 512, 3072),
+        ("rk3588-little", 128, 3072),
+        ("raspberry-pi-5", 512, 2048),
+        ("raspberry-pi-4", 1024 // 4, 0),  # one of 1 MiB for its four cores
+        ("cortex-a53", 512 // 4, 0),
+        ("cortex-a72", 1024 // 4, 0),
+        ("snapdragon-8-gen-3-little", 512 // 2, 12288),
+        ("cortex-a76", 256, 2048),
+    ],
+)
+def test_caches_are_those_of_the_chip_and_of_one_core(name: str, l2_kib: int, l3_kib: int) -> None:
+    spec = registry.get(name)
+    assert (spec.l2_bytes >> 10, spec.l3_bytes >> 10) == (l2_kib, l3_kib)
+
+
+@pytest.mark.parametrize("phone", phones.PHONES.values(), ids=lambda phone: phone.name)
+def test_all_clusters_of_a_phone_have_one_l3(phone: phones.Phone) -> None:
+    found = {s.l3_bytes for s in phones.SPECS if s.kind == "cpu" and s.name.startswith(phone.name)}
+    assert found == {phone.l3_bytes}
+    assert all(c.cores % c.l2_cores == 0 for c in phone.clusters)
+    shares = [c.l2_bytes // c.l2_cores for c in phone.big]
+    assert registry.get(phone.name).l2_bytes == min(shares), "what every core of it has"
+
+
+def test_a_shared_l2_is_named() -> None:
+    assert "L2 of 1024K for 4" in registry.get("raspberry-pi-4").title
+    assert "L2" not in registry.get("raspberry-pi-5").title
+
+
+@pytest.mark.parametrize("spec", [s for s in CPUS if s.title], ids=lambda spec: spec.name)
+def test_a_cpu_survives_the_way_through_tvms_target(spec: DeviceSpec) -> None:
+    """Kirin 980 and RK3588 have the same cores, and other caches, clocks and memory."""
+    from tvm.target import Target
+
+    from tvm_dnnfusion.pipeline import device_for
+
+    found = device_for(Target(registry.target_dict(spec)))
+    assert found.name == spec.name
+    assert (found.l2_bytes, found.l3_bytes) == (spec.l2_bytes, spec.l3_bytes)
+    assert (found.peak_gflops, found.bandwidth_gbs) == (spec.peak_gflops, spec.bandwidth_gbs)
+
+
 def test_half_precision_follows_the_core_and_the_target() -> None:
     assert not registry.get("cortex-a72").fp16
     assert registry.get("cortex-a76").fp16 and registry.get("adreno-640").fp16

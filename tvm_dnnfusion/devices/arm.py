@@ -27,7 +27,8 @@ bits wide, as NEON is, so nothing is lost."""
 class Core:
     """One kind of core: its caches in bytes, and float32 operations per cycle with its NEON units.
 
-    `l3_bytes` is the cache its cluster shares.
+    `l3_bytes` is the cache its cluster shares. `l2_cores` cores share one L2 of `l2_bytes`: L2 of
+    Cortex-A53 and A72 lies in the cluster, and two Cortex-A520 may have one.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Core:
     l3_bytes: int
     flops_per_cycle: int
     features: tuple[str, ...]
+    l2_cores: int = 1
 
     @property
     def mattr(self) -> tuple[str, ...]:
@@ -44,14 +46,16 @@ class Core:
         return (*(f"+{f}" for f in self.features), *off)
 
 
-def _core(name: str, l1: int, l2: int, l3: int, flops: int, features: tuple[str, ...]) -> Core:
-    return Core(name, l1 * KIB, l2 * KIB, l3 * KIB, flops, features)
+def _core(
+    name: str, l1: int, l2: int, l3: int, flops: int, features: tuple[str, ...], l2_cores: int = 1
+) -> Core:
+    return Core(name, l1 * KIB, l2 * KIB, l3 * KIB, flops, features, l2_cores)
 
 
 _ALL = (
-    _core("cortex-a53", 32, 512, 0, 8, _V8),
+    _core("cortex-a53", 32, 512, 0, 8, _V8, l2_cores=4),
     _core("cortex-a55", 32, 128, 2048, 8, _V82),
-    _core("cortex-a72", 32, 1024, 0, 8, _V8),
+    _core("cortex-a72", 32, 1024, 0, 8, _V8, l2_cores=4),
     _core("cortex-a75", 64, 256, 2048, 16, _V82),
     _core("cortex-a76", 64, 256, 2048, 16, _V82),
     _core("cortex-a77", 64, 256, 4096, 16, _V82),
@@ -83,7 +87,12 @@ def cpu_spec(
     name: str, core: Core, cores: int, triple: str = LINUX, ghz: float = 0.0,
     bandwidth_gbs: float = 0.0, title: str = "",
 ) -> DeviceSpec:  # fmt: skip
-    """The device made of `cores` cores of one kind at `ghz` (0: unknown, so is its peak)."""
+    """The device made of `cores` cores of one kind at `ghz` (0: unknown, so is its peak).
+
+    Of an L2 that several cores share each has its part: all are at work at once.
+    """
+    sharing = min(cores, core.l2_cores)
+    together = f", L2 of {core.l2_bytes // KIB}K for {sharing}" if sharing > 1 else ""
     return DeviceSpec(
         name=name,
         kind="cpu",
@@ -91,13 +100,13 @@ def cpu_spec(
         vector_registers=32,
         cores=cores,
         l1_bytes=core.l1_bytes,
-        l2_bytes=core.l2_bytes,
+        l2_bytes=core.l2_bytes // sharing,
         l3_bytes=core.l3_bytes,
         peak_gflops=round(cores * ghz * core.flops_per_cycle, 1),
         bandwidth_gbs=bandwidth_gbs,
         target=target_of(core, cores, triple),
         features=core.features,
-        title=title or f"{cores} x {core.name}",
+        title=(title or f"{cores} x {core.name}") + together,
     )
 
 

@@ -64,14 +64,15 @@ def cpu_info(root: Path = ROOT) -> CpuInfo:
 
 
 def caches(root: Path = ROOT) -> Caches:
-    """Data and unified caches that the first processor sees."""
+    """Data and unified caches that the first processor sees; its part of an L2 that cores share."""
     found: dict[int, int] = {}
     folder = root / "sys/devices/system/cpu/cpu0/cache"
     for index in sorted(folder.glob("index[0-9]*")):
         level, kind = _text(index / "level").strip(), _text(index / "type").strip()
         size = _bytes(_text(index / "size").strip())
         if level.isdecimal() and kind != "Instruction" and size:
-            found[int(level)] = size
+            sharing = _cores(root, _text(index / "shared_cpu_list")) if level == "2" else 1
+            found[int(level)] = size // sharing
     if not found:
         return Caches(*UNKNOWN_CACHES)
     return Caches(found.get(1, UNKNOWN_CACHES[0]), found.get(2, 0), found.get(3, 0))
@@ -173,6 +174,13 @@ def _siblings(root: Path, cpu: int) -> str:
     """The kernel's text of the hardware threads that share a core with `cpu`; "" if unknown."""
     folder = root / f"sys/devices/system/cpu/cpu{cpu}/topology"
     return (_text(folder / "core_cpus_list") or _text(folder / "thread_siblings_list")).strip()
+
+
+def _cores(root: Path, processors: str) -> int:
+    """Cores among processors in the kernel's form "0-3,8"; 1 where it is silent."""
+    bounds = [part.partition("-") for part in processors.strip().split(",") if part]
+    numbers = [n for a, _, b in bounds for n in range(int(a), int(b or a) + 1)]
+    return max(1, len({_siblings(root, n) or str(n) for n in numbers}))
 
 
 def _bytes(text: str) -> int:

@@ -131,10 +131,11 @@ def _plain(record: tuple[tuple[str, object], ...]) -> dict[str, object]:
 def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
     """The device that a TVM target, as a dictionary, stands for.
 
-    The host where the target names the host's CPU, a registered device of that CPU otherwise, else
-    one made from what LLVM knows of the CPU, with `cpu.UNKNOWN_CACHES`. A GPU is found by its name
-    among the target's keys, else by TVM's name of its family ("adreno", "mali"). The result carries
-    this target and its `num-cores`.
+    A device whose name is among the target's keys (phones and GPUs have theirs there), else the
+    host where the target names the host's CPU, a registered device of that CPU otherwise, else one
+    made from what LLVM knows of the CPU, with `cpu.UNKNOWN_CACHES`. A GPU that is not named is
+    found by TVM's name of its family ("adreno", "mali"). The result carries this target and its
+    `num-cores`.
 
     Raises DeviceError for a kind of which no device is registered, and for an unknown CPU.
     """
@@ -143,7 +144,7 @@ def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
         return _with_target(_gpu_for(kind, target), target)
     mcpu = str(target.get("mcpu", ""))
     arch = cpu.arch_of(str(target.get("mtriple", "")) or _default_triple(mcpu))
-    base = _registered_for(kind, mcpu, arch)
+    base = _named(target, "cpu") or _registered_for(kind, mcpu, arch)
     if base is None and kind != "llvm":
         raise DeviceError(
             f"no device for targets of kind {kind!r}; register one. Known: {', '.join(names())}"
@@ -151,6 +152,16 @@ def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
     if base is None:
         base = _from_llvm(target, mcpu, arch)
     return _with_target(base, target)
+
+
+def _named(target: Mapping[str, object], kind: str) -> DeviceSpec | None:
+    """The registered device, "cpu" or "gpu", that a target has among its keys.
+
+    TVM gives every target its kind as a key ("opencl"), which names no device.
+    """
+    keys = (k for k in _words(target.get("keys")) if k != target.get("kind"))
+    found = (_REGISTERED[key] for key in keys if key in _REGISTERED)
+    return next((spec for spec in found if spec.kind == kind), None)
 
 
 def _registered_for(kind: str, mcpu: str, arch: str) -> DeviceSpec | None:
@@ -177,11 +188,8 @@ def _gpu_for(kind: str, target: Mapping[str, object]) -> DeviceSpec:
             "texture to all four, so results would be wrong. Give the device instead: "
             "adreno-640, adreno-650 or another of `dnnfusion devices list`, which uses buffers"
         )
-    for key in (k for k in keys if k != kind):  # TVM gives every target its kind as a key
-        if key in _REGISTERED and _REGISTERED[key].kind == "gpu":
-            return _REGISTERED[key]
     of_family = {"adreno": "adreno-640", "mali": "mali-g76"}.get(family, kind)
-    return _REGISTERED[of_family]
+    return _named(target, "gpu") or _REGISTERED[of_family]
 
 
 def _from_llvm(target: Mapping[str, object], mcpu: str, arch: str) -> DeviceSpec:

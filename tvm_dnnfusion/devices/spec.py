@@ -45,7 +45,9 @@ class DeviceSpec:
 
     `kind` is "cpu" or "gpu". `vector_bits` and `vector_registers` describe the SIMD unit (of a GPU:
     the widest access of a work item, and its registers of that width), `cores` the cores or compute
-    units used, caches are per core except `l3_bytes` (of a GPU: `l2_bytes` is shared too),
+    units used, caches are per core except `l3_bytes` (of a GPU: `l2_bytes` is shared too); where
+    cores share an L2, `l2_bytes` is the part of one, so that a core's own data is compared with it
+    and all L2 together is that times `cores`.
     `sums` is the dtype in which sums of float16 are kept, "" for float16 itself (`with_sums`).
     `kernel_args` limits the buffers that one kernel may take. `peak_gflops` and `bandwidth_gbs`
     (float32, all cores) feed the analytic cost; 0 where unknown. `features` are instruction sets in
