@@ -106,41 +106,49 @@ def imported(model: onnx.ModelProto) -> Any:
 
 
 def dnnfusion(model: onnx.ModelProto) -> Any:
-    """This library's importer and DNNFusionPass."""
+    """This library's importer and DNNFusionPass, for the current target."""
     import tvm
 
     from tvm_dnnfusion.passes import DNNFusionPass
 
-    with tvm.target.Target(target()):
-        return tvm.transform.Sequential([DNNFusionPass()])(imported(model))
+    return tvm.transform.Sequential([DNNFusionPass()])(imported(model))
 
 
 PIPELINES: dict[str, Pipeline] = {"tvm": tvm_alone, "import": imported, "dnnfusion": dnnfusion}
 
 
-def target() -> dict[str, Any]:
-    """LLVM for the processor at hand, so that vectorised code is what is tested."""
+MACHINES = ("cpu", "opencl")
+"""Where the cases are run: this processor, or its first OpenCL device with the tiles of a Mali."""
+
+
+def target(machine: str = "cpu") -> Any:
+    """LLVM for the processor at hand, so that vectorised code is what is tested; or OpenCL."""
     import tvm
 
-    return {"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()}
+    if machine == "opencl":
+        return tvm.target.Target({"kind": "opencl", "device": "mali"}, host={"kind": "llvm"})
+    return tvm.target.Target({"kind": "llvm", "mcpu": tvm.target.codegen.llvm_get_system_cpu()})
 
 
-def run_case(case: Any, pipeline: Pipeline) -> Result:
+def run_case(case: Any, pipeline: Pipeline, machine: str = "cpu") -> Result:
     """Import, compile, run on every data set and compare."""
     import tvm
     from tvm import relax
 
+    goal = target(machine)
+    devices = [tvm.opencl(0), tvm.cpu()] if machine == "opencl" else [tvm.cpu()]
     try:
-        mod = pipeline(case.model)
+        with goal:
+            mod = pipeline(case.model)
     except Exception as err:
         return Result(Outcome.UNSUPPORTED, _line(err))
     try:
-        machine = relax.VirtualMachine(tvm.compile(mod, tvm.target.Target(target())), tvm.cpu())
+        vm = relax.VirtualMachine(tvm.compile(mod, goal), devices)
     except Exception as err:
         return Result(Outcome.COMPILE, _line(err))
     for given, expected in case.data_sets:
         try:
-            found = machine["main"](*[_to_tvm(value) for value in given])
+            found = vm["main"](*[_to_tvm(value, devices[0]) for value in given])
             outputs = _from_tvm(found)
         except Exception as err:
             return Result(Outcome.RUN, _line(err))
@@ -175,12 +183,12 @@ def compare(expected: Any, found: Any, rtol: float, atol: float) -> None:
     np.testing.assert_allclose(got, want, rtol=rtol, atol=atol)
 
 
-def _to_tvm(value: Any) -> Any:
+def _to_tvm(value: Any, device: Any) -> Any:
     import tvm
 
     if isinstance(value, list | tuple):
-        return [_to_tvm(item) for item in value]
-    return tvm.runtime.tensor(np.ascontiguousarray(value).reshape(np.shape(value)))
+        return [_to_tvm(item, device) for item in value]
+    return tvm.runtime.tensor(np.ascontiguousarray(value).reshape(np.shape(value)), device)
 
 
 def _from_tvm(value: Any) -> Any:

@@ -30,7 +30,7 @@ class _Worker:
 
 
 def run_all(
-    cases: dict[str, Any], names: list[str], pipeline: str, jobs: int = 2
+    cases: dict[str, Any], names: list[str], pipeline: str, jobs: int = 2, machine: str = "cpu"
 ) -> Iterator[tuple[str, Result]]:
     """Results in the order in which they come, one for each name."""
     if "tvm" in sys.modules:
@@ -40,7 +40,7 @@ def run_all(
     try:
         while waiting or busy:
             while waiting and len(busy) < jobs:
-                busy.append(_start(cases, pipeline))
+                busy.append(_start(cases, pipeline, machine))
                 _give(busy[-1], waiting.pop())
             wait([w.pipe for w in busy], timeout=1.0)
             for worker in list(busy):
@@ -58,10 +58,10 @@ def run_all(
             _stop(worker)
 
 
-def _start(cases: dict[str, Any], pipeline: str) -> _Worker:
+def _start(cases: dict[str, Any], pipeline: str, machine: str) -> _Worker:
     context = mp.get_context("fork")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_work, args=(cases, pipeline, theirs), daemon=True)
+    process = context.Process(target=_work, args=(cases, pipeline, machine, theirs), daemon=True)
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -91,7 +91,7 @@ def _stop(worker: _Worker) -> None:
     worker.process.join()
 
 
-def _work(cases: dict[str, Any], pipeline: str, pipe: Connection) -> None:
+def _work(cases: dict[str, Any], pipeline: str, machine: str, pipe: Connection) -> None:
     """Body of a worker: names in, results out, until the pipe closes."""
     os.environ["TVM_NUM_THREADS"] = "1"
     quiet = os.open(os.devnull, os.O_WRONLY)
@@ -102,4 +102,4 @@ def _work(cases: dict[str, Any], pipeline: str, pipe: Connection) -> None:
             name = pipe.recv()
         except EOFError:
             return
-        pipe.send(run_case(cases[name], PIPELINES[pipeline]))
+        pipe.send(run_case(cases[name], PIPELINES[pipeline], machine))

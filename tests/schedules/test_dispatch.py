@@ -48,7 +48,7 @@ def text_without_schedule(func):
 
 @pytest.mark.parametrize("error", [
     ScheduleFailed("no such form"), ValueError("a bad number"), IndexError("list index"),
-    KeyError("anchor0"),
+    KeyError("anchor0"), TypeError("mismatched types. int32 vs. int64"),
 ], ids=lambda e: type(e).__name__)  # fmt: skip
 def test_a_schedule_that_fails_is_replaced_by_the_plain_one(graph, registered, error):
     registered("matmul", failing(error))

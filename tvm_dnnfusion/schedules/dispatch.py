@@ -71,6 +71,9 @@ _GPU: dict[str, Schedule] = {
 
 SCHEDULES: Mapping[str, dict[str, Schedule]] = {"cpu": _CPU, "gpu": _GPU}
 
+# What a schedule that does not fit a kernel raises; TypeError where TVM will not mix two dtypes.
+_FAILURES = (ScheduleError, ScheduleFailed, InternalError, LookupError, TypeError, ValueError)
+
 _FEATURED: dict[tuple[str, str, str], Schedule] = {}
 
 
@@ -136,7 +139,7 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
             if gpu:
                 check_bound(made)
             return done(made, func, choice, gpu)
-        except (ScheduleError, ScheduleFailed, InternalError, LookupError, ValueError) as error:
+        except _FAILURES as error:
             if choice != "plain" and not separate:
                 continue  # once more, with the outputs in loops of their own
             if gpu and choice == kind == "plain":

@@ -109,7 +109,8 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
     analyzer: Any = sym.Analyzer()
     for iv in block.iter_vars:
         analyzer.bind(iv.var, iv.dom)
-    lane, start = tirx.Var("lane", "int32"), tirx.Var("start", "int32")
+    # indices may be of int64, as those of TVM's own reflecting pad are
+    lane, start = tirx.Var("lane", var.ty.dtype), tirx.Var("start", var.ty.dtype)
     analyzer.bind(lane, _range(lanes))
     extent = next(iv.dom.extent for iv in block.iter_vars if iv.var.same_as(var))
     analyzer.bind(start, _range(int(extent) // lanes))
