@@ -38,6 +38,7 @@ from tvm_dnnfusion.profile.store import ProfileFileError
 from tvm_dnnfusion.profile.trials import UNITS, TuningDB, subject_key
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
 from tvm_dnnfusion.schedules.dispatch import VERSION, schedule_kernel
+from tvm_dnnfusion.schedules.gpu import scan
 from tvm_dnnfusion.settings import Debug, read
 from tvm_dnnfusion.trace import Trace
 
@@ -256,7 +257,7 @@ def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
     """All kernels of a module scheduled; ops that are left are legalised first, and then too."""
     with tvm.target.Target(target_dict(device) or {"kind": "llvm"}):
         if device.kind == "gpu":  # sorts and scans: TVM's forms for CPUs have none on a GPU
-            mod = relax.backend.DispatchSortScan()(mod)
+            mod = scan.legalized(mod)
         legal = relax.transform.LegalizeOps()(mod)
     out = {}
     for gv, func in legal.functions.items():
