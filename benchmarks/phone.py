@@ -1,11 +1,12 @@
 """The phone bench over many models: OurB, OurB+ and DNNF, as in the paper's table of latencies.
 
-    python -m benchmarks.phone --device tracker://HOST:PORT/KEY --target adreno-650
+    python -m benchmarks.phone --rpc-tracker HOST:PORT --rpc-key KEY --target adreno-650
     python -m benchmarks.phone --device virtual --target cortex-a76 --models se_block,attention
 
-Each model's report is a file of its own, written after each column. A device that is lost is waited
-for, and the model under way goes on with the column that was lost; the same command later does the
-same. Exit code 1 where a result was wrong or a column has none, 4 where the device stayed away.
+Each model's report is a file of its own, written after each column; the tables are made of all that
+lie in the folder. A device that is lost is waited for, and the model under way goes on with the
+samples that are missing; the same command later does the same. Exit codes are `dnnfusion`'s: 1
+where a result was wrong, 2 for wrong use, 3 where the device stayed away or a column has no time.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from benchmarks.arguments import models
 from benchmarks.models import model_names
@@ -31,27 +33,58 @@ MODEL_SETS = {
 }
 LOSSES = 5
 """Losses of the device during one model, after which it is taken to be the model's doing."""
-WRONG, AWAY = 1, 4
+WRONG, USAGE, AWAY = 1, 2, 3
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is not measured yet, print the table, write it; see the module's docstring."""
-    from tvm_dnnfusion.devices.sessions import LostError, UnreachableError
+    from tvm_dnnfusion.devices.registry import DeviceError
+    from tvm_dnnfusion.devices.sessions import SessionError
+    from tvm_dnnfusion.ondevice.bench import OtherResultsError
 
-    options = parser().parse_args(arguments)
-    options.output.mkdir(parents=True, exist_ok=True)
+    options = _checked(parser(), arguments)
     reports: list[Report] = []
     for name in options.models:
         try:
             reports.append(_model(name, options))
-        except (LostError, UnreachableError) as error:
+        except (SessionError, DeviceError, OtherResultsError) as error:
             print(f"{name}: {error}", file=sys.stderr)
-            print("what is done is kept; the same command goes on", file=sys.stderr)
-            return AWAY
+            print(f"what is done is kept in {options.output}", file=sys.stderr)
+            return int(getattr(error, "exit_code", USAGE))
         finally:
-            _write(reports, options.output)
+            _write(options.output)
     print(to_markdown(reports))
-    return WRONG if any(r.problem for report in reports for r in report.results) else 0
+    return _verdict(reports)
+
+
+def _checked(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The options; ends with a usage error for what cannot be used."""
+    from tvm_dnnfusion.cli.options import parse_target
+    from tvm_dnnfusion.cli.place import address_of
+    from tvm_dnnfusion.devices import registry
+
+    options = made.parse_args(arguments)
+    try:
+        address = address_of(options.device, options.rpc_tracker, options.rpc_key)
+        if address is None:
+            made.error("where is the device? give --device, or --rpc-tracker and --rpc-key")
+        options.address = address
+        options.spec = registry.spec_for_target(parse_target(options.target))
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        made.error(f"--output {options.output}: {error.strerror}")
+    except (click.ClickException, RuntimeError, ValueError) as error:
+        made.error(
+            error.format_message() if isinstance(error, click.ClickException) else str(error)
+        )
+    return options
+
+
+def _verdict(reports: Sequence[Report]) -> int:
+    problems = [r.problem for report in reports for r in report.results if r.problem]
+    if any(problem.startswith("wrong result") for problem in problems):
+        return WRONG
+    return AWAY if problems else 0
 
 
 def _model(name: str, options: argparse.Namespace) -> Report:
@@ -78,7 +111,6 @@ def _model(name: str, options: argparse.Namespace) -> Report:
 
 def _once(name: str, options: argparse.Namespace, file: Path) -> Report:
     from benchmarks.models import inputs, load
-    from tvm_dnnfusion.devices import registry
     from tvm_dnnfusion.frontend import load as import_model
     from tvm_dnnfusion.ondevice import bench
     from tvm_dnnfusion.ondevice.records import read, to_json
@@ -88,28 +120,31 @@ def _once(name: str, options: argparse.Namespace, file: Path) -> Report:
         with whole_file(file) as temporary:
             temporary.write_text(to_json(report), encoding="utf-8")
 
-    before = read(file)
-    if before is not None:  # columns that failed are tried again
-        before = replace(before, results=tuple(r for r in before.results if not r.problem))
     say: Callable[[str], None] = lambda step: print(f"{name}: {step}", file=sys.stderr)  # noqa: E731
-    return bench(import_model(load(name)), inputs(name), registry.get(options.target),
-                 options.device, _settings(options), model=name, before=before, keep=keep,
-                 say=say)  # fmt: skip
+    return bench(import_model(load(name)), inputs(name), options.spec, options.address,
+                 _settings(options), model=name, before=read(file), keep=keep, say=say,
+                 note=say)  # fmt: skip
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from tvm_dnnfusion.devices.sessions import CoolDown, TimingOptions
+    from tvm_dnnfusion.devices.sessions import CoolDown, Limits, TimingOptions
     from tvm_dnnfusion.ondevice import Settings
 
     cool = CoolDown(options.pause, options.cool_below)
-    timing = TimingOptions(samples=options.samples, warmup_s=options.warmup, cool=cool)
-    return Settings(options.columns, timing, options.threads, options.cluster)
+    timing = TimingOptions(options.samples, warmup_s=options.warmup, cool=cool,
+                           wall_s=options.max_time)  # fmt: skip
+    return Settings(options.columns, timing, options.threads, options.cores, options.system or "",
+                    Limits(call_s=options.timeout), options.float16, options.float16_sums,
+                    options.profile)  # fmt: skip
 
 
-def _write(reports: Sequence[Report], folder: Path) -> None:
+def _write(folder: Path) -> None:
+    """The tables of all models whose reports lie in the folder."""
     from tvm_dnnfusion.ondevice import page
+    from tvm_dnnfusion.ondevice.records import read
     from tvm_dnnfusion.runtime.files import whole_file
 
+    reports = [r for file in sorted(folder.glob("*.json")) if (r := read(file)) is not None]
     for name, text in (("phone.md", to_markdown(reports)), ("phone.html", page.html(reports))):
         with whole_file(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -128,15 +163,20 @@ def to_markdown(reports: Sequence[Report]) -> str:
         cells = ["-" if t is None else f"{t:.2f}" for t in times]
         ratio = f"{times[1] / times[2]:.2f} x" if times[1] and times[2] else "-"
         lines.append(f"| {report.model} | {' | '.join(cells)} | {ratio} |")
-    return "\n".join(lines) + "\n"
+    problems = [f"- {r.model}: {why}" for r in reports for why in page.problems(r)]
+    return "\n".join([*lines, *([""] if problems else []), *problems]) + "\n"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(prog="python -m benchmarks.phone", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
-    made.add_argument("--device", required=True, help="virtual, rpc://..., tracker://.../KEY")
-    made.add_argument("--target", required=True, help="a device of `dnnfusion devices list`")
+    made.add_argument("--device", help="virtual, rpc://..., tracker://.../KEY")
+    made.add_argument("--rpc-tracker", metavar="HOST:PORT", help="instead: a TVM RPC tracker")
+    made.add_argument("--rpc-key", metavar="KEY", help="and the key of its devices")
+    made.add_argument("--target", required=True,
+                      help="a device of `dnnfusion devices list`, or a TVM target")  # fmt: skip
+    made.add_argument("--system", choices=("android", "linux"), help="default: as the server is")
     made.add_argument("--models", type=models(MODEL_SETS), default=MODEL_SETS["zoo"],
                       help="comma-separated, or light, small, zoo (the default)")  # fmt: skip
     made.add_argument("--columns", type=_columns, default=("OurB", "OurB+", "DNNF"),
@@ -147,7 +187,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--pause", type=float, default=0.0, help="seconds between samples")
     made.add_argument("--cool-below", type=float, default=None, help="degrees Celsius")
     made.add_argument("--threads", type=int, default=None, help="default: the target's cores")
-    made.add_argument("--cluster", choices=("all", "big", "little"), default="all")
+    made.add_argument("--cores", choices=("all", "big", "little"), default="all")
+    made.add_argument("--max-time", type=float, default=60.0, help="seconds of a column's samples")
+    made.add_argument("--timeout", type=float, default=300.0, help="seconds of one run")
+    made.add_argument("--no-profile", dest="profile", action="store_false",
+                      help="do not time the kernels")  # fmt: skip
+    made.add_argument("--float16", action="store_true", help="convolutions and products in it")
+    made.add_argument("--float16-sums", choices=("float16", "float32"), default="float16")
     made.add_argument("--wait", type=float, default=600.0, help="seconds for a lost device")
     made.add_argument("--poll", type=float, default=10.0, help="seconds between tries")
     return made
@@ -156,7 +202,7 @@ def parser() -> argparse.ArgumentParser:
 def _columns(text: str) -> tuple[str, ...]:
     from tvm_dnnfusion.ondevice import VARIANTS
 
-    names = tuple(text.split(","))
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     if not set(names) <= set(VARIANTS):
         raise argparse.ArgumentTypeError(f"the columns are {', '.join(VARIANTS)}")
     return names

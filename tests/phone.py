@@ -18,9 +18,10 @@ COUNTS = emulator.c_compiler() is not None
 
 
 def require_phone() -> None:
-    """Skip the test where there is no virtual phone."""
+    """Skip the test where there is no virtual phone; with DNNFUSION_REQUIRE_PHONE it fails."""
     if install.installed() is None:
-        pytest.skip("the virtual phone is not installed: dnnfusion devices virtual install")
+        missing = pytest.fail if os.environ.get("DNNFUSION_REQUIRE_PHONE") else pytest.skip
+        missing("the virtual phone is not installed: dnnfusion devices virtual install")
 
 
 @pytest.fixture(scope="session")

@@ -6,13 +6,16 @@ import importlib
 import json
 import os
 import re
+import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial, partialmethod
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+import tvm
 
 from benchmarks import phone as zoo_bench
 from benchmarks.models import inputs, load
@@ -20,22 +23,27 @@ from tests.cli.conftest import call  # noqa: F401  # a fixture
 from tests.devices.sessions import servers
 from tests.devices.sessions.conftest import wait_for
 from tests.phone import COUNTS, require_phone
-from tvm_dnnfusion.devices import registry
+from tvm_dnnfusion.devices import registry, sessions
 from tvm_dnnfusion.devices.arm import ANDROID, LINUX
 from tvm_dnnfusion.devices.registry import DeviceError
 from tvm_dnnfusion.devices.sessions import (
+    CoolDown,
     DeviceInfo,
     Limits,
     LostError,
-    SessionError,
+    Program,
+    Session,
     TimingOptions,
     UnreachableError,
 )
+from tvm_dnnfusion.devices.sessions.address import parse
 from tvm_dnnfusion.devices.virtual import process
 from tvm_dnnfusion.frontend import load as import_model
 from tvm_dnnfusion.ondevice import VARIANTS, Report, Settings, bench, fitted, page
+from tvm_dnnfusion.ondevice.bench import OtherResultsError
 from tvm_dnnfusion.ondevice.records import Result, read, to_json
 
+session_room = importlib.import_module("tvm_dnnfusion.devices.sessions.session")
 BENCH = importlib.import_module("tvm_dnnfusion.ondevice.bench")
 """The module: the package's name `bench` is its function."""
 QUICK = TimingOptions(samples=3, sample_us=1.0, warmup_s=0.0)
@@ -92,7 +100,7 @@ def test_a_saved_library_is_measured_as_it_is(
     assert any("conv" in layer for k in answer.json["kernels"] for layer in k["origins"])
 
 
-def test_a_device_that_dies_costs_the_column_under_way() -> None:
+def test_a_device_that_dies_between_columns_costs_none() -> None:
     require_phone()
     name = f"dies-{os.getpid()}"
     running = process.up(process.Wish(name))
@@ -107,9 +115,9 @@ def test_a_device_that_dies_costs_the_column_under_way() -> None:
         process.down(name)
 
     try:
-        with pytest.raises(SessionError):
+        with pytest.raises(LostError, match="waited for 1 s, in vain"):
             bench(module, arrays, spec, address(running), settings, keep=keep)
-        assert [r.variant for r in kept[-1].results] == ["OurB"]
+        assert [r.variant for r in kept[-1].done()] == ["OurB"]
         back = process.up(process.Wish(name, port=running.port))
         done = bench(module, arrays, spec, address(back), settings, before=kept[-1])
     finally:
@@ -118,20 +126,154 @@ def test_a_device_that_dies_costs_the_column_under_way() -> None:
     assert done.result("OurB") == kept[-1].result("OurB")
 
 
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+def test_a_device_lost_while_measuring_costs_the_run_in_flight(
+    how: str, call: Callable, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    """The samples before it are on disk, and the same command goes on with the rest."""
+    require_phone()
+    name = f"{how}-{os.getpid()}"
+    running = process.up(process.Wish(name))
+    right, samples = Session.call, []
+
+    def call_until_lost(self: Session, *words: object, part: Callable | None, **rest: object):
+        def told(found: list[float]) -> None:
+            part(found)
+            samples.extend(found)
+            if len(samples) == 3 and how == "killed":
+                process.down(name)
+            elif len(samples) == 3:
+                os.killpg(running.pid, signal.SIGSTOP)
+
+        return right(self, *words, part=told if words[0] == "time" else part, **rest)
+
+    monkeypatch.setattr(sessions, "Limits", partial(Limits, return_s=1.0, connect_s=4.0))
+    words = ("bench", model, "--device", address(running), "--target", "cortex-a53", "--columns",
+             "DNNF", "--repeat", 20, "--max-time", 99, "--pause", 0.02, "--warmup", 0,
+             "--threads", 1, "--timeout", 3, "--no-profile", "-o", tmp_path)  # fmt: skip
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(Session, "call", partialmethod(call_until_lost, part=None))
+            answer = call(*words)
+        assert answer.code == 3
+        assert "waiting for the device, 1 s at most" in answer.err
+        kept = read(tmp_path / "bench.json").result("DNNF")
+        taken = len(kept.samples_us)
+        assert 3 <= taken < 20 and kept.problem.startswith("lost: ")
+        assert f"keeps DNNF ({taken} samples); the same command goes on" in answer.err
+        process.down(name)
+        process.up(process.Wish(name, port=running.port))
+        again = call(*words)
+    finally:
+        process.down(name)
+    assert again.code == 0 and f"DNNF: goes on after {taken} samples" in again.err
+    done = read(tmp_path / "bench.json").result("DNNF")
+    assert len(done.samples_us) == 20 and done.samples_us[:taken] == kept.samples_us
+    assert not done.problem and done.median_us > 0
+
+
+def test_an_interrupt_says_what_is_kept(
+    call: Callable, phone: process.Phone, model: Path, tmp_path: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    right, calls = Program.time, iter([False, True])
+
+    def time(self: Program, *args: object, **kwargs: object) -> object:
+        if next(calls):
+            raise KeyboardInterrupt
+        return right(self, *args, **kwargs)
+
+    monkeypatch.setattr(Program, "time", time)
+    answer = call("bench", model, "--device", address(phone), "--target", "cortex-a53", "--repeat",
+                  3, "--warmup", 0, "--threads", 1, "--columns", "OurB,DNNF", "-o",
+                  tmp_path)  # fmt: skip
+    assert answer.code == 4 and "keeps OurB (3 samples)" in answer.err
+    calls = iter([True])
+    alone = call("bench", model, "--device", address(phone), "--target", "cortex-a53")
+    assert alone.code == 4 and "nothing is kept; with -o FOLDER" in alone.err
+
+
+def test_results_of_another_measurement_are_left_alone(
+    call: Callable, phone: process.Phone, model: Path, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    other = tmp_path / "attention.onnx"
+    onnx.save(load("attention"), str(other))
+    words = ("--device", address(phone), "--target", "cortex-a53", "--columns", " DNNF,DNNF",
+             "--warmup", 0, "--threads", 1, "-o", tmp_path / "out")  # fmt: skip
+    first = call("bench", model, *words, "--repeat", 3)
+    assert first.code == 0, first.err
+    files = {p: p.read_bytes() for p in (tmp_path / "out").iterdir()}
+    for given, differs in (((other, "--repeat", 3), "model"), ((model, "--repeat", 4), "samples")):
+        answer = call("bench", *given, *words)
+        assert answer.code == 2 and differs in answer.err and "goes on" not in answer.err
+    assert {p: p.read_bytes() for p in (tmp_path / "out").iterdir()} == files
+
+
+def test_max_time_and_no_profile_hold_on_a_device(
+    call: Callable, phone: process.Phone, model: Path  # noqa: F811
+) -> None:  # fmt: skip
+    answer = call("bench", model, "--device", address(phone), "--target", "cortex-a53", "--columns",
+                  "DNNF", "--repeat", 5000, "--max-time", 0.1, "--pause", 0.05, "--warmup", 0,
+                  "--threads", 1, "--no-profile", "--json")  # fmt: skip
+    assert answer.code == 0, answer.err
+    (found,) = answer.json["results"]
+    assert 3 <= len(found["samples_us"]) < 5000
+    assert found["profile"] == [] and found["instructions"] == 0
+
+
+INFO = {"emulated": "", "processors": 7, "max_mhz": (2841,), "system": "Linux 5.4", "machine": ""}
+CHANGES: dict[str, dict[str, object]] = {
+    "target": {"spec": "cortex-a72"},
+    "threads": {"threads": 2},
+    "cores": {"cluster": "big"},
+    "samples": {"timing": replace(QUICK, samples=4)},
+    "sample_us": {"timing": replace(QUICK, sample_us=2.0)},
+    "warmup_s": {"timing": replace(QUICK, warmup_s=0.1)},
+    "wall_s": {"timing": replace(QUICK, wall_s=9.0)},
+    "cool_pause_s": {"timing": replace(QUICK, cool=CoolDown(pause_s=0.1))},
+    "cool_below_celsius": {"timing": replace(QUICK, cool=CoolDown(below_celsius=40.0))},
+    "float16": {"float16": True},
+    "device": {"host": "localhost"},
+    "name": {"name": "other"},
+    "shapes": {"wider": True},
+    **{f"machine, {field}": {"info": {field: value}} for field, value in INFO.items()},
+}
+
+
+@pytest.mark.parametrize("part", CHANGES)
 def test_what_decides_a_measurement_is_in_its_key(
-    phone: process.Phone, monkeypatch: pytest.MonkeyPatch
+    part: str, phone: process.Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Columns of another CPU, shape or thread count are not taken over."""
+    """Columns of another CPU, shape, thread count, timing or device are not taken over."""
     module, arrays = import_model(load("attention")), inputs("attention")
     monkeypatch.setattr(BENCH, "_column", lambda session, module, name, *rest: Result(name, 1, 1))
     one = replace(FAST, variants=("DNNF",))
-    before: Report | None = None
-    for name, threads in (("cortex-a53", 1), ("cortex-a72", 1), ("cortex-a72", 2)):
-        kept: list[Report] = []
-        settings = replace(one, threads=threads)
-        before = bench(module, arrays, registry.get(name), address(phone), settings,
-                       before=before, keep=kept.append)  # fmt: skip
-        assert len(kept) == 1, f"not measured anew: {before}"
+    spec, place = registry.get("cortex-a53"), address(phone)
+    before = bench(module, arrays, spec, place, one, model="m")
+    kept: list[Report] = []
+    bench(module, arrays, spec, place, one, model="m", before=before, keep=kept.append)
+    assert kept == [], "measured though nothing had changed"
+    change = dict(CHANGES[part])
+    spec = registry.get(str(change.pop("spec", "cortex-a53")))
+    place = place.replace("127.0.0.1", str(change.pop("host", "127.0.0.1")))
+    model_name = str(change.pop("name", "m"))
+    info = change.pop("info", {})
+    right = session_room.link.describe
+    monkeypatch.setattr(session_room.link, "describe", lambda *a: replace(right(*a), **info))
+    if change.pop("wider", False):
+        wide = BENCH.check_inputs
+        monkeypatch.setattr(BENCH, "check_inputs", lambda *a: {
+            k: np.concatenate([v, v]) for k, v in wide(*a).items()})  # fmt: skip
+    settings = replace(one, **change)
+    with pytest.raises(OtherResultsError, match=part.partition(",")[0]):
+        bench(module, arrays, spec, place, settings, model=model_name, before=before,
+              keep=kept.append)  # fmt: skip
+    assert kept == []
+
+
+def test_devices_under_one_key_of_a_tracker_are_alike() -> None:
+    one, other = (BENCH._place(parse(f"tracker://{h}:9190/k")) for h in ("a", "b"))
+    assert one == other != BENCH._place(parse("tracker://a:9190/j"))
 
 
 def test_wrong_results_are_no_times(phone: process.Phone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,6 +312,39 @@ def test_many_models_with_a_table(phone: process.Phone, tmp_path: Path) -> None:
     gone = [w if w != address(phone) else "rpc://127.0.0.1:1" for w in words]
     assert zoo_bench.main([*gone, "--wait", "0"]) == zoo_bench.AWAY
     assert (tmp_path / "attention.json").read_bytes() == first
+    assert (tmp_path / "phone.md").read_text(encoding="utf-8") == table, "rows are lost"
+    assert (tmp_path / "phone.html").read_text(encoding="utf-8") == page_of_all
+    one = [w if w != "attention,se_block" else "se_block" for w in words]
+    assert zoo_bench.main(one) == 0
+    assert (tmp_path / "phone.md").read_text(encoding="utf-8") == table
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--device", "virtual", "--target", "cortex-77"), "cortex-77"),
+        (("--device", "foo", "--target", "cortex-a53"), "'foo' is no address"),
+        (("--target", "cortex-a53"), "where is the device"),
+        (("--rpc-tracker", "h:1", "--target", "cortex-a53"), "go together"),
+        (("--device", "local", "--target", "host", "--output", "/proc/nope"), "/proc/nope"),
+    ],
+)
+def test_wrong_use_of_the_bench_of_many_models(
+    words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        zoo_bench.main(words)
+    assert ended.value.code == 2 and said in capsys.readouterr().err
+
+
+def test_a_device_that_the_target_is_not_for_is_said(
+    phone: process.Phone, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--device", address(phone), "--models", "attention", "--output", str(tmp_path))
+    for target, said in (("adreno-650", "has no opencl"), ("znver4", "and znver4")):
+        named = target if target != "znver4" else "llvm -mcpu=znver4"
+        assert zoo_bench.main([*words, "--target", named]) == 2
+        assert said in capsys.readouterr().err
 
 
 def test_many_models_wait_for_a_device_that_is_lost(
@@ -179,10 +354,11 @@ def test_many_models_wait_for_a_device_that_is_lost(
     report = Report("k", "attention", "d", "local", {}, "aarch64", "", 2, 1, "")
     ends = iter([LostError("gone"), UnreachableError("not back yet"), report, LostError("gone")])
 
-    def once(name: str, *_: object) -> Report:
+    def once(name: str, options: object, file: Path) -> Report:
         end = next(ends)
         if isinstance(end, Exception):
             raise end
+        file.write_text(to_json(end), encoding="utf-8")
         return end
 
     monkeypatch.setattr(zoo_bench, "_once", once)
@@ -302,7 +478,7 @@ def test_a_plan_that_does_not_compile_leaves_the_others(
     phone: process.Phone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:
-        raise BENCH.TVM_ERRORS[0]("first line\nInconsistent buffers")
+        raise tvm.error.InternalError("first line\nInconsistent buffers")
 
     monkeypatch.setattr(BENCH, "build", refused)
     found = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a53"),

@@ -89,8 +89,7 @@ def command(
     given = Inputs(inputs_file, fill_mode, seed)
     settings = BenchOptions(runs=repeat, warmup_s=warmup, wall_s=max_time, profile=profile)
     if place is not None and not is_saved(model):
-        timing = (repeat, warmup)
-        return ondevice.run(model, input_shapes, build, place, extra, given, timing, top, output)
+        return ondevice.run(model, input_shapes, build, place, extra, given, settings, top, output)
     with Phases(output.notes) as phases:
         if place is not None:
             cool = CoolDown(extra.pause, extra.cool_below)

@@ -19,8 +19,8 @@ import click
 from tvm_dnnfusion.cli.exits import Exit
 
 RESUME = (
-    "interrupted: no output was written. Measurements made so far are kept; the same command goes "
-    "on from there"
+    "interrupted: no file is left half-written. Measurements that were complete stay in their "
+    "database, if the command has one, and the same command goes on from there"
 )
 
 EXPECTED: Mapping[str, Exit] = {

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from tvm_dnnfusion.cli.subject import Inputs
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.ondevice import Report, Settings
+    from tvm_dnnfusion.runtime import BenchOptions
 
 RESULT, PAGE = "bench.json", "bench.html"
 _NAMES = ("columns", "system", "pause", "cool_below", "folder")
@@ -54,7 +56,7 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         given = {name: kwargs.pop(name) for name in _NAMES}
-        given["columns"] = tuple(given["columns"].split(","))
+        given["columns"] = tuple(dict.fromkeys(c.strip() for c in given["columns"].split(",")))
         given["system"] = given["system"] or ""
         if kwargs["place"] is None and (given["folder"] or given["system"]):
             raise click.UsageError("--output and --system are for a device: give --device")
@@ -73,17 +75,18 @@ def run(
     place: Place,
     extra: Extra,
     inputs: Inputs,
-    timing: tuple[int, float],
+    timing: BenchOptions,
     top: int,
     output: Output,
 ) -> Exit:
-    """Measure and show; `timing` is samples and seconds of warm-up.
+    """Measure and show.
 
     Returns VERIFICATION_FAILED where a column's results were wrong, ENVIRONMENT where one had no
-    result. Lost devices raise, with everything that was done on disk.
+    result. Lost devices and interrupts raise, with everything that was done on disk.
     """
     from tvm_dnnfusion.devices import registry
     from tvm_dnnfusion.ondevice import bench
+    from tvm_dnnfusion.ondevice.records import read
     from tvm_dnnfusion.runtime.signature import signature_of
 
     if build.planned:
@@ -94,20 +97,52 @@ def run(
     settings = _settings(build, place, extra, timing)
     spec = registry.spec_for_target(build.target)
     file = _file(extra.folder)
-    before = None if file is None else _before(file, output)
-    with Phases(output.notes) as phases:
+    before = None if file is None else read(file)
+    with Phases(output.notes) as phases, _saying_what_is_kept(file):
         phases("import")
         module = load_model(model, shapes, build.params)
         build.check_sums(module, model)
         given = inputs.make(signature_of(module))
         report = bench(module, given, spec, place.address, settings, model=Path(model).stem,
-                       before=before, keep=lambda r: _keep(r, file), say=phases)  # fmt: skip
+                       before=before, keep=lambda r: _keep(r, file), say=phases,
+                       note=output.note)  # fmt: skip
     _keep(report, file)
     _show(report, top, output)
     return _verdict(report)
 
 
-def _settings(build: Build, place: Place, extra: Extra, timing: tuple[int, float]) -> Settings:
+class Interrupted(Exception):
+    """The user's interrupt, with what is kept."""
+
+    exit_code = Exit.INTERRUPTED
+
+
+@contextmanager
+def _saying_what_is_kept(file: Path | None) -> Generator[None]:
+    """Tell what an end before the end leaves, and how to go on."""
+    from tvm_dnnfusion.devices.sessions import LostError
+
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"interrupted: {_kept(file)}") from None
+    except LostError as error:
+        raise LostError(f"{error}. {_kept(file)}") from error
+
+
+def _kept(file: Path | None) -> str:
+    from tvm_dnnfusion.ondevice.records import read
+
+    if file is None:
+        return "nothing is kept; with -o FOLDER columns and samples are, and the command goes on"
+    found = read(file)
+    if found is None or not found.results:
+        return f"there was nothing to keep in {file.parent} yet"
+    parts = [f"{r.variant} ({len(r.samples_us)} samples)" for r in found.results]
+    return f"{file} keeps {', '.join(parts)}; the same command goes on from there"
+
+
+def _settings(build: Build, place: Place, extra: Extra, timing: BenchOptions) -> Settings:
     from tvm_dnnfusion.devices.sessions import CoolDown, Limits, TimingOptions
     from tvm_dnnfusion.ondevice import VARIANTS, Settings
 
@@ -117,16 +152,18 @@ def _settings(build: Build, place: Place, extra: Extra, timing: tuple[int, float
             f"{', '.join(unknown)}: the columns are {', '.join(VARIANTS)}", param_hint="--columns"
         )
     cool = CoolDown(pause_s=extra.pause, below_celsius=extra.cool_below)
-    samples, warmup_s = timing
     return Settings(
         variants=extra.columns,
-        timing=TimingOptions(samples=samples, warmup_s=warmup_s, cool=cool),
+        timing=TimingOptions(
+            samples=timing.runs, warmup_s=timing.warmup_s, cool=cool, wall_s=timing.wall_s
+        ),
         threads=build.threads,
         cluster=place.cluster,
         system=extra.system,
         limits=Limits(call_s=place.timeout_s),
         float16=build.float16,
         float16_sums=build.float16_sums or "float16",
+        profile=timing.profile,
     )
 
 
@@ -135,20 +172,6 @@ def _file(folder: Path | None) -> Path | None:
         return None
     folder.mkdir(parents=True, exist_ok=True)
     return folder / RESULT
-
-
-def _before(file: Path, output: Output) -> Report | None:
-    """What an earlier run left. Columns without a time are measured again."""
-    from dataclasses import replace
-
-    from tvm_dnnfusion.ondevice.records import read
-
-    found = read(file)
-    if found is None:
-        return None
-    done = tuple(r for r in found.results if not r.problem)
-    output.note(f"{file}: goes on after {', '.join(r.variant for r in done) or 'nothing'}")
-    return replace(found, results=done)
 
 
 def _keep(report: Report, file: Path | None) -> None:
@@ -168,7 +191,7 @@ def _show(report: Report, top: int, output: Output) -> None:
     from tvm_dnnfusion.ondevice import page
 
     last = next((r for r in reversed(report.results) if r.profile), None)
-    parts = [page.facts(report), page.latency(report)]
+    parts = [page.facts(report), page.latency(report), *page.problems(report)]
     output.emit(asdict(report), *parts, *([page.kernels(last, top)] if last else []))
 
 

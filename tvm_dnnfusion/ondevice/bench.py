@@ -1,28 +1,29 @@
 """The phone bench: compile, link, send, verify, warm up, measure; one column after another.
 
-Every column is done when the next one begins, and `keep` is told: a device that dies takes the
-column under way with it, and the same call with `before` goes on with the rest.
+Every column is done when the next one begins, and `keep` is told: a device that dies takes what was
+in flight with it, and the same call with `before` goes on with the samples and columns that miss.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from tvm.error import InternalError
-from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion import __version__
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.sessions import Address, Limits, Session, TimingOptions
+from tvm_dnnfusion.devices.sessions.address import TRACKER
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.fingerprint import fingerprint
 from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.ondevice.build import build
-from tvm_dnnfusion.ondevice.measure import measure
+from tvm_dnnfusion.ondevice.measure import LostColumn, measure
 from tvm_dnnfusion.ondevice.place import fitted
 from tvm_dnnfusion.ondevice.records import VARIANTS, Report, Result, key_of
 from tvm_dnnfusion.profile.arrays import Array
@@ -31,7 +32,12 @@ from tvm_dnnfusion.runtime.reference import run_unfused
 from tvm_dnnfusion.runtime.signature import signature_of
 
 Say = Callable[[str], None]
-TVM_ERRORS = (InternalError, ScheduleError)
+
+
+class OtherResultsError(ValueError):
+    """The earlier report is of another measurement; nothing of it was touched."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +47,7 @@ class Settings:
     `threads` None takes the cores of the device's spec, as far as the device has them; `cluster` is
     "all", "big" or "little"; `system` "android", "linux" or "" for what the server suggests.
     `float16` compiles every column so, and compares with float16's tolerance; `float16_sums` is
-    the dtype in which sums of float16 are kept.
+    the dtype in which sums of float16 are kept. `profile`: whether kernels are timed too.
     """
 
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -52,6 +58,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     float16: bool = False
     float16_sums: str = "float16"
+    profile: bool = True
 
 
 def bench(
@@ -65,6 +72,7 @@ def bench(
     before: Report | None = None,
     keep: Callable[[Report], None] = lambda _: None,
     say: Say = lambda _: None,
+    note: Say = lambda _: None,
 ) -> Report:
     """Measure a model on a device.
 
@@ -74,18 +82,25 @@ def bench(
     inputs : arrays by name; results on them are compared with this machine's.
     spec : the device to compile for; `fitted` to what answers at the address.
     address : see `devices.sessions.address`.
-    before : an earlier report; its columns are taken over where they are of the same key.
-    keep : called with the report so far after each column.
+    before : an earlier report of the same measurement: its columns are taken over, and the samples
+        of one that was lost; what failed is tried again.
+    keep : called with the report so far after each column, and where the device is lost.
+    note : told what goes on: columns taken over, a lost device that is waited for.
 
-    Raises the sessions' errors for a device that cannot be reached or is lost for good, DeviceError
-    where the device is not what is compiled for, InputsError where the inputs do not fit.
+    Raises OtherResultsError where `before` is of another measurement, LostError for a device that
+    is lost for good, the sessions' other errors for one that cannot be reached, DeviceError where
+    it is not what is compiled for, InputsError where the inputs do not fit.
     """
     given = check_inputs(inputs, signature_of(module))
     say("connect")
-    with Session(address, limits=settings.limits, cluster=settings.cluster) as session:
+    with Session(address, limits=settings.limits, cluster=settings.cluster, notify=note) as session:
+        if spec.kind == "gpu":
+            session.require("opencl")
         report = _head(session, module, given, spec, settings, model)
-        if before is not None and before.key == report.key:
-            report = replace(report, results=before.results)
+        taken: dict[str, Sequence[float]] = {}
+        if before is not None:
+            report = _resumed(report, before, note)
+            taken = {r.variant: r.samples_us for r in before.results if r.problem}
         left = [name for name in settings.variants if report.result(name) is None]
         if not left:
             return report
@@ -93,11 +108,32 @@ def bench(
         expected = run_unfused(module, registry.target_dict(registry.host()), given)
         with tempfile.TemporaryDirectory(prefix="dnnfusion-device-") as folder:
             for name in left:
-                found = _column(session, module, name, spec, settings, Path(folder),
-                                list(given.values()), expected, say)  # fmt: skip
-                report = replace(report, results=_in_order((*report.results, found)))
+                try:
+                    found = _column(session, module, name, spec, settings, Path(folder),
+                                    list(given.values()), expected, taken.get(name, ()),
+                                    say)  # fmt: skip
+                except LostColumn as lost:
+                    keep(_with(report, lost.result))
+                    raise
+                report = _with(report, found)
                 keep(report)
     return report
+
+
+def _resumed(report: Report, before: Report, note: Say) -> Report:
+    """The report with the columns that an earlier one has. Raises OtherResultsError."""
+    if before.key != report.key:
+        raise OtherResultsError(
+            f"the results there are of {before.model} on {before.device} at {before.address}, "
+            f"measured {before.made or 'earlier'}: another measurement ({report.differs(before)}). "
+            "Give another folder, or remove them"
+        )
+    done = before.done()
+    note(f"goes on after {', '.join(r.variant for r in done) or 'no column'}")
+    for r in before.results:
+        if r.problem and r.samples_us:
+            note(f"{r.variant}: goes on after {len(r.samples_us)} samples")
+    return replace(report, results=done, made=before.made)
 
 
 def _column(
@@ -109,21 +145,24 @@ def _column(
     folder: Path,
     inputs: Sequence[Array],
     expected: Mapping[str, Array],
+    taken: Sequence[float],
     say: Say,
 ) -> Result:
-    """Compile and measure one column."""
+    """Compile and measure one column. Raises LostColumn."""
     say(f"compile {name}")
     place = fitted(spec, session.info, settings.system)
     try:
         built = build(
             module, VARIANTS[name], place, folder, settings.float16, settings.float16_sums
         )
-    except TVM_ERRORS as error:  # the other columns, and the other models, may compile
+    except Exception as error:  # the other columns, and the other models, may compile
         line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return Result(name, 0, 0, problem=f"does not compile: {line[:300]}")
     say(f"measure {name}")
     processor = "opencl" if spec.kind == "gpu" else "cpu"
-    return measure(session, built, inputs, expected, processor, settings.timing)
+    return measure(
+        session, built, inputs, expected, processor, settings.timing, settings.profile, taken
+    )
 
 
 def _head(
@@ -140,14 +179,38 @@ def _head(
     wanted = settings.threads or (spec.cores if spec.kind == "cpu" else 1)
     threads = session.configure(min(wanted, info.processors or wanted), settings.cluster)
     target = registry.target_dict(place)
-    shapes = {name: [str(a.dtype), *a.shape] for name, a in inputs.items()}
-    form = fingerprint(from_relax(module).graph)
-    sums = () if settings.float16_sums == "float16" else (settings.float16_sums,)
-    key = key_of(model, form, shapes, target, threads, settings.cluster, info.machine, __version__,
-                 settings.float16, *sums)  # fmt: skip
-    return Report(key, model, spec.name, str(session.address), target, info.machine, info.system,
-                  info.processors, threads, info.emulated, settings.float16,
-                  settings.float16_sums)  # fmt: skip
+    timing = asdict(settings.timing)
+    rest = {f"cool_{name}": value for name, value in timing.pop("cool").items()}
+    decides: dict[str, object] = {
+        "model": fingerprint(from_relax(module).graph),
+        "name": model,
+        "shapes": {name: [str(a.dtype), *a.shape] for name, a in inputs.items()},
+        "target": target,
+        "threads": threads,
+        "cores": settings.cluster,
+        "device": _place(session.address),
+        "machine": [info.machine, info.system, info.processors, info.max_mhz, info.emulated],
+        **{k: str(v) if v == math.inf else v for k, v in {**timing, **rest}.items()},
+        "float16": [settings.float16, settings.float16_sums],
+        "version": __version__,
+    }
+    decides = json.loads(json.dumps(decides, default=str))  # as it comes back from a file
+    return Report(key_of(decides), model, spec.name, str(session.address), target, info.machine,
+                  info.system, info.processors, threads, info.emulated, settings.float16,
+                  settings.float16_sums, (), decides, _now())  # fmt: skip
+
+
+def _place(address: Address) -> str:
+    """The device among others: devices under one key of a tracker are alike, wherever it runs."""
+    return f"tracker's {address.key}" if address.kind == TRACKER else str(address)
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _with(report: Report, found: Result) -> Report:
+    return replace(report, results=_in_order((*report.results, found)))
 
 
 def _in_order(results: Sequence[Result]) -> tuple[Result, ...]:

@@ -27,6 +27,14 @@ from tvm_dnnfusion.runtime.verify import Verification, compare_all
 T = TypeVar("T")
 
 
+class LostColumn(LostError):
+    """The device was lost for good; `result` is what there is of the column: its samples so far."""
+
+    def __init__(self, reason: Exception, result: Result) -> None:
+        super().__init__(str(reason))
+        self.result = result
+
+
 def measure(
     session: Session,
     built: Built,
@@ -34,10 +42,14 @@ def measure(
     expected: Mapping[str, Array],
     processor: str,
     timing: TimingOptions,
+    profile: bool = True,
+    taken: Sequence[float] = (),
 ) -> Result:
     """The column's result; what the model does wrong there is its `problem`.
 
-    Raises UnreachableError, or LostError after the session's restarts, for a device that is gone.
+    `taken` are samples that an earlier call got before the device was lost.
+
+    Raises LostColumn after the session's restarts, for a device that is gone.
     """
     head = Result(built.variant.name, built.kernels, built.library.stat().st_size)
     try:
@@ -46,9 +58,17 @@ def measure(
         check = _checked(built, expected, outputs)
         if not check.ok:
             return _with(head, problem=_wrong(check), error=_error(check))
-        return _timed(session, program, built, inputs, timing, _with(head, error=_error(check)))
-    except (UnreachableError, LostError):
-        raise
+        head = _with(head, error=_error(check))
+        found = _timed(session, program, inputs, timing, head, taken)
+        taken = found.samples_us
+        found = _profiled(session, program, built, inputs, found) if profile else found
+        _again(session, program.close)
+        return found
+    except (UnreachableError, LostError) as error:
+        samples = getattr(error, "samples", ()) or tuple(taken)
+        raise LostColumn(
+            error, _with(head, problem=f"lost: {error}", samples_us=samples)
+        ) from error
     except SessionError as error:  # it crashed, or has no such processor: the others may not
         return _with(head, problem=str(error))
 
@@ -66,16 +86,14 @@ def _checked(built: Built, expected: Mapping[str, Array], outputs: Sequence[Arra
 def _timed(
     session: Session,
     program: Program,
-    built: Built,
     inputs: Sequence[Array],
     timing: TimingOptions,
     head: Result,
+    taken: Sequence[float],
 ) -> Result:
     before = session.state()
-    found = program.time(inputs, options=timing)
+    found = program.time(inputs, options=timing, taken=taken)
     after = session.state()
-    profile, instructions = _profile(session, program, built, inputs)
-    _again(session, program.close)
     return _with(
         head,
         samples_us=found.samples_us,
@@ -87,17 +105,15 @@ def _timed(
         celsius=(before.hottest, after.hottest),
         mhz=(_clocks(before), _clocks(after)),
         lost=found.lost,
-        profile=profile,
-        instructions=instructions,
     )
 
 
-def _profile(
-    session: Session, program: Program, built: Built, inputs: Sequence[Array]
-) -> tuple[tuple[Kernel, ...], int]:
-    """Kernels by time with their instructions, and those of all; nothing where nobody can say."""
+def _profiled(
+    session: Session, program: Program, built: Built, inputs: Sequence[Array], found: Result
+) -> Result:
+    """With kernels by time, their instructions, and those of all, where the device can say."""
     if not session.info.ours:
-        return (), 0
+        return found
     passes = _again(session, lambda: program.profile(inputs))
     counts: dict[str, int] = {}
     try:
@@ -109,7 +125,7 @@ def _profile(
     kernels = tuple(
         Kernel(k.name, k.calls, k.us, k.share, k.origins, counts.get(k.name, 0)) for k in rows
     )
-    return kernels, sum(counts.values())
+    return _with(found, profile=kernels, instructions=sum(counts.values()))
 
 
 def _again(session: Session, action: Callable[[], T]) -> T:
@@ -117,8 +133,8 @@ def _again(session: Session, action: Callable[[], T]) -> T:
     for _ in range(session.limits.restarts):
         try:
             return action()
-        except LostError:
-            session.wait_until_back()
+        except LostError as error:
+            session.wait_until_back(error)
     return action()
 
 

@@ -35,11 +35,17 @@ def latency(report: Report) -> TableData:
     return table(title, COLUMNS, rows, right=range(1, len(COLUMNS)))
 
 
+def problems(report: Report) -> list[str]:
+    """Why columns have no time, a line each."""
+    return [f"{r.variant}: {r.problem}" for r in report.results if r.problem]
+
+
 def _row(result: Result, base: Result | None) -> tuple[str, ...]:
     name = f"{result.variant}: {VARIANTS[result.variant].means}"
     head = (name, str(result.kernels), bytes_text(result.library_bytes), f"{result.error:.1e}")
-    if result.problem:
-        return (*head, result.problem, *[""] * (len(COLUMNS) - 5))
+    if result.problem:  # which `problems` tells
+        taken = str(len(result.samples_us)) if result.samples_us else "-"
+        return (*head, "-", "-", "-", taken, *["-"] * (len(COLUMNS) - 8))
     faster = f"{base.median_us / result.median_us:.2f} x" if base and base.median_us else "-"
     heat = [f"{c:.1f}" for c in result.celsius if c is not None]
     clocks = [str(max(mhz)) for mhz in result.mhz if mhz]
@@ -98,13 +104,16 @@ def _section(report: Report) -> Markup:
         if r.profile
     ]
     lost = [tag("p", f"{r.variant}: {why}") for r in report.results for why in r.lost]
+    wrong = [tag("p", why) for why in problems(report)]
+    when = f"measured {report.made} by tvm-dnnfusion {report.decides.get('version', '')}"
+    made = [tag("p", when)] if report.made else []
     return tag(
-        "section", tag("h2", report.model), tag("p", facts(report)), target,
-        _html_table(latency(report)), *lost, *detail,
+        "section", tag("h2", report.model), tag("p", facts(report)), *made, target,
+        _html_table(latency(report)), *wrong, *lost, *detail,
     )  # fmt: skip
 
 
 def _html_table(data: TableData) -> Markup:
     head = tag("thead", tag("tr", *(tag("th", c) for c in data.columns)))
     rows = [tag("tr", *(tag("td", cell) for cell in row)) for row in data.rows]
-    return tag("table", head, tag("tbody", *rows), class_="numbers")
+    return tag("table", head, tag("tbody", *rows), class_="bench")

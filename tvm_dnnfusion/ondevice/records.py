@@ -82,7 +82,8 @@ class Result:
 class Report:
     """One model on one device.
 
-    `key` says what was measured: results of another key are not mixed in when a run goes on.
+    `decides` is what was measured and how, `key` a digest of it: results of another key are not
+    mixed in when a run goes on. `made` is when it began, by this machine's clock.
     `emulated` is what emulates the device, "" for a real one: times are then the emulator's.
     `float16` is whether convolutions and products were computed in it, `float16_sums` what sums of
     float16 were kept in.
@@ -101,15 +102,28 @@ class Report:
     float16: bool = False
     float16_sums: str = "float16"
     results: tuple[Result, ...] = field(default_factory=tuple)
+    decides: Mapping[str, object] = field(default_factory=dict)
+    made: str = ""
+
+    def done(self) -> tuple[Result, ...]:
+        """The columns that need not be measured again: those with a time."""
+        return tuple(r for r in self.results if not r.problem)
+
+    def differs(self, other: Report) -> str:
+        """Names of what decides the measurement and is not the same in both."""
+        names = [n for n in {**self.decides, **other.decides}
+                 if self.decides.get(n) != other.decides.get(n)]  # fmt: skip
+        return ", ".join(names) or "the version of this package"
 
     def result(self, variant: str) -> Result | None:
         """The column of that name."""
         return next((r for r in self.results if r.variant == variant), None)
 
 
-def key_of(*parts: object) -> str:
+def key_of(decides: Mapping[str, object]) -> str:
     """Twelve hexadecimal digits of what decides a measurement."""
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:12]
+    text = json.dumps(decides, default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def to_json(report: Report) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,12 +13,15 @@ from tests.devices.sessions.conftest import Net
 from tvm_dnnfusion.devices.sessions import (
     CallError,
     CoolDown,
+    DeviceState,
     LibraryError,
     Program,
     Session,
     SessionError,
     TimingOptions,
 )
+from tvm_dnnfusion.devices.sessions.channel import Channel
+from tvm_dnnfusion.devices.sessions.records import FEWEST
 
 QUICK = TimingOptions(samples=5, warmup_s=0.0)
 
@@ -154,9 +158,61 @@ def test_threads_and_cores_are_set_on_the_device(session: Session) -> None:
         session.configure(cluster="medium")
 
 
-def test_cooling_down_waits_for_the_time_that_it_is_given(session: Session, monkeypatch) -> None:
-    from tvm_dnnfusion.devices.sessions import DeviceState
+@pytest.mark.parametrize(("cores", "mode"), [("big", 1), ("little", -1), ("all", 0)])
+def test_the_cores_are_those_of_tvms_affinity_mode(
+    session: Session, cores: str, mode: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[object, ...]] = []
+    right = Channel.call
 
+    def call(self: Channel, *words: object, **limits: object) -> object:
+        sent.append(words)
+        return right(self, *words, **limits)
+
+    monkeypatch.setattr(Channel, "call", call)
+    session.configure(threads=1, cluster=cores)
+    session.close()
+    session.open()
+    assert [words for words in sent if words[0] == "threads"] == [("threads", mode, 1)] * 2
+
+
+def test_a_device_is_cool_before_it_is_timed(
+    session: Session, program: Program, net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[object] = []
+    states = iter([60.0, 50.0, 39.0])
+    right = session.call
+
+    def state() -> DeviceState:
+        done.append(next(states))
+        return DeviceState({"zone": done[-1]})
+
+    def call(operation: str, *words: object, **limits: object) -> object:
+        done.append(operation)
+        return right(operation, *words, **limits)
+
+    monkeypatch.setattr(session, "state", state)
+    monkeypatch.setattr(session, "call", call)
+    monkeypatch.setattr("tvm_dnnfusion.devices.sessions.session.COOL_POLL_S", 0.0)
+    program.time(net.inputs, options=replace(QUICK, cool=CoolDown(below_celsius=40.0)))
+    assert done == [60.0, 50.0, 39.0, "time"]
+
+
+def test_samples_end_with_the_time_for_them_but_for_the_fewest(
+    session: Session, program: Program, net: Net
+) -> None:
+    many = TimingOptions(samples=100_000, sample_us=1.0, warmup_s=0.0, cool=CoolDown(pause_s=0.01))
+    taken = len(program.time(net.inputs, options=replace(many, wall_s=0.2)).samples_us)
+    assert FEWEST <= taken < 100
+    assert len(program.time(net.inputs, options=replace(many, wall_s=0.0)).samples_us) == FEWEST
+
+
+def test_samples_of_an_earlier_call_count(program: Program, net: Net) -> None:
+    found = program.time(net.inputs, options=QUICK, taken=(1.0, 2.0, 3.0))
+    assert len(found.samples_us) == QUICK.samples and found.samples_us[:3] == (1.0, 2.0, 3.0)
+
+
+def test_cooling_down_waits_for_the_time_that_it_is_given(session: Session, monkeypatch) -> None:
     states = iter([DeviceState({"zone": c}) for c in (60.0, 50.0, 39.0, 30.0)])
     monkeypatch.setattr(session, "state", lambda: next(states))
     monkeypatch.setattr("tvm_dnnfusion.devices.sessions.session.COOL_POLL_S", 0.0)

@@ -12,6 +12,7 @@ import numpy as np
 
 from tvm_dnnfusion.devices.sessions.errors import CallError, LostError
 from tvm_dnnfusion.devices.sessions.records import (
+    FEWEST,
     TIMING,
     KernelCall,
     KernelCount,
@@ -85,13 +86,15 @@ class Program:
         entry: str = "main",
         options: TimingOptions = TIMING,
         limit_s: float | None = None,
+        taken: Sequence[float] = (),
     ) -> Timing:
         """Time a function with TVM's timer on the device.
 
         A device that is lost meanwhile costs the samples under way: the rest is taken when it is
-        back, at most `restarts` times. A crash is not tried again.
+        back, at most `restarts` times. A crash is not tried again. `taken` are samples of an
+        earlier call that count; those of a call that ends with LostError are the error's.
         """
-        samples: list[float] = []
+        samples: list[float] = list(taken)
         lost: list[str] = []
         while True:
             try:
@@ -99,9 +102,13 @@ class Program:
                 return Timing(tuple(samples), calls, warmups, tuple(lost))
             except LostError as error:
                 lost.append(str(error))
-                if len(lost) > self.session.limits.restarts:
+                try:
+                    if len(lost) > self.session.limits.restarts:
+                        raise
+                    self.session.wait_until_back(error)
+                except LostError as gone:
+                    gone.samples = tuple(samples)
                     raise
-                self.session.wait_until_back()
 
     def _time(
         self,
@@ -122,6 +129,8 @@ class Program:
             options.sample_us,
             options.warmup_s,
             options.cool.pause_s,
+            options.wall_s,
+            max(0, FEWEST - len(samples)),
             limit_s=limit_s,
             part=samples.extend,
         )

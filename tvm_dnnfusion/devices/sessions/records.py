@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -120,6 +121,8 @@ class Timing:
 class TimingOptions:
     """How to time: `samples` groups of runs, each at least `sample_us` long, after `warmup_s`.
 
+    They are fewer, but `FEWEST` at least, where `wall_s` seconds are over before.
+
     200 us is two hundred times what the timer's call costs.
     """
 
@@ -127,8 +130,11 @@ class TimingOptions:
     sample_us: float = 200.0
     warmup_s: float = 0.2
     cool: CoolDown = CoolDown()
+    wall_s: float = math.inf
 
 
+FEWEST = 3
+"""Samples that are taken whatever they cost: a median wants them."""
 LIMITS = Limits()
 TIMING = TimingOptions()
 

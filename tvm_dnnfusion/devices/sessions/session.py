@@ -26,6 +26,7 @@ from tvm_dnnfusion.devices.sessions.address import Address, parse
 from tvm_dnnfusion.devices.sessions.channel import Channel, Gone, Late, Refused
 from tvm_dnnfusion.devices.sessions.errors import (
     LibraryError,
+    LostError,
     SessionError,
     UnreachableError,
 )
@@ -58,6 +59,8 @@ class Session:
         Threads of TVM on the device; None for the device's own choice.
     cluster : "all", "big" or "little"
         The cores that they run on.
+    notify : callable
+        Told when the device is waited for.
     """
 
     def __init__(
@@ -67,7 +70,9 @@ class Session:
         limits: Limits = LIMITS,
         threads: int | None = None,
         cluster: str = "all",
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
+        self.notify = notify
         self.address = parse(address) if isinstance(address, str) else address
         self.limits = limits
         self.generation = 0
@@ -156,6 +161,15 @@ class Session:
             state = self.state()
         return state
 
+    def require(self, processor: str) -> None:
+        """Raise LibraryError unless kernels can run there: "cpu" or "opencl"."""
+        if processor not in ("cpu", "opencl"):
+            raise LibraryError(f"{processor!r} is no processor: cpu, opencl")
+        if processor != "cpu" and not self.call("exists", processor):
+            raise LibraryError(
+                f"{self.address} has no {processor} that TVM's runtime there can use"
+            )
+
     def load(self, library: Path | str, *, processor: str = "cpu", plain: bool = False) -> Program:
         """Send a library and load it.
 
@@ -172,12 +186,7 @@ class Session:
         """
         path = Path(library)
         elf.check(path, self.info.machine)
-        if processor not in ("cpu", "opencl"):
-            raise LibraryError(f"{processor!r} is no processor: cpu, opencl")
-        if processor != "cpu" and not self.call("exists", processor):
-            raise LibraryError(
-                f"{self.address} has no {processor} that TVM's runtime there can use"
-            )
+        self.require(processor)
         program = Program(self, path, next(self._numbers), processor, plain)
         program.ready()
         return program
@@ -205,16 +214,26 @@ class Session:
             self._connected = False
             raise
 
-    def wait_until_back(self) -> None:
-        """Open again a session that was lost. Raises UnreachableError after `return_s`."""
-        until = time.monotonic() + self.limits.return_s
+    def wait_until_back(self, why: LostError | None = None) -> None:
+        """Open again a session that was lost.
+
+        Raises UnreachableError after `return_s`; LostError with both reasons where it is said `why`
+        the device was lost.
+        """
+        seconds = self.limits.return_s
+        until = time.monotonic() + seconds
+        self.notify(f"{why or self.address}: waiting for the device, {seconds:g} s at most")
         while True:
             try:
                 return self.open()
-            except UnreachableError:
-                if time.monotonic() >= until:
+            except UnreachableError as gone:
+                if time.monotonic() < until:
+                    time.sleep(RETRY_S)
+                    continue
+                if why is None:
                     raise
-                time.sleep(RETRY_S)
+                text = f"{why}; it was waited for {seconds:g} s, in vain: {gone}"
+                raise LostError(text) from gone
 
     def _set_threads(self, channel: Channel) -> int:
         mode, count = self._wanted

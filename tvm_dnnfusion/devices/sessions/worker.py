@@ -115,8 +115,13 @@ class Worker:
         sample_us: float,
         warmup_s: float,
         pause_s: float,
+        wall_s: float,
+        fewest: int,
     ) -> tuple[int, int]:
-        """Tell microseconds per run as they are taken; return (runs per sample, warm-ups)."""
+        """Tell microseconds per run as they are taken; return (runs per sample, warm-ups).
+
+        Of `samples` those after the first `fewest` are left out once `wall_s` seconds are over.
+        """
         timer = self._timer(number, entry, inputs)
         until, once, warmups = time.monotonic() + warmup_s, float("inf"), 0
         while not warmups or time.monotonic() < until:
@@ -124,8 +129,8 @@ class Worker:
             warmups += 2  # the timer runs once more, before it looks at the clock
         calls = max(1, int(np.ceil(sample_us / max(once, 1e-3))))
         chunk = 1 if pause_s > 0 else max(1, int(CHUNK_S * 1e6 / (calls * max(once, 1e-3))))
-        left = samples
-        while left > 0:
+        left, over = samples, time.monotonic() + wall_s
+        while left > 0 and (samples - left < fewest or time.monotonic() < over):
             if pause_s > 0 and left < samples:
                 time.sleep(pause_s)
             found = timer(calls, min(chunk, left))
