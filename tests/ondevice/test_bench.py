@@ -380,7 +380,7 @@ def test_float16_is_measured_and_its_error_told(phone: process.Phone) -> None:
     for result in found.results:
         assert not result.problem and 1e-5 < result.error < 1e-2
     exact = bench(import_model(load("attention")), inputs("attention"), registry.get("cortex-a76"),
-                  address(phone), replace(settings, float16=False), before=found)  # fmt: skip
+                  address(phone), replace(settings, float16=False))  # fmt: skip
     assert exact.key != found.key
     if COUNTS:
         ours, single = found.result("DNNF"), exact.result("DNNF")
