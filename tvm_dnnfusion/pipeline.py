@@ -23,6 +23,7 @@ from tvm_dnnfusion.codegen.winograd_matrices import SIZES
 from tvm_dnnfusion.cost.database import DatabaseCost, Measure
 from tvm_dnnfusion.cost.learned import learned_cost, with_threads
 from tvm_dnnfusion.cost.protocol import Cost
+from tvm_dnnfusion.devices.gpus import LIMITS, RULES_LIMIT
 from tvm_dnnfusion.devices.registry import get, host, spec_for_target, target_dict
 from tvm_dnnfusion.devices.registry import names as device_names
 from tvm_dnnfusion.devices.spec import DeviceSpec
@@ -37,7 +38,7 @@ from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.profile.store import ProfileFileError
 from tvm_dnnfusion.profile.trials import UNITS, TuningDB, subject_key
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
-from tvm_dnnfusion.schedules.dispatch import VERSION, schedule_kernel
+from tvm_dnnfusion.schedules.dispatch import VERSION, check_prepared, schedule_kernel
 from tvm_dnnfusion.schedules.gpu import scan
 from tvm_dnnfusion.settings import Debug, read
 from tvm_dnnfusion.trace import Trace
@@ -189,14 +190,14 @@ def target_fields(target: Any) -> dict[str, object]:
     found: dict[str, object] = {
         k: ([str(x) for x in v] if hasattr(v, "__iter__") and not isinstance(v, str) else v)
         for k, v in fields.items()
-        if k in kept
+        if k in kept and not (k == RULES_LIMIT and v == LIMITS[k][1])
     }
     return {**found, "host": target_fields(made.host)} if made.host is not None else found
 
 
 _CPU_FIELDS = ("kind", "mcpu", "mtriple", "mattr", "num-cores")
 _GPU_FIELDS = ("kind", "keys", "device", "arch", "tag", "max_num_threads", "thread_warp_size",
-               "max_shared_memory_per_block")  # fmt: skip
+               "max_shared_memory_per_block", RULES_LIMIT)  # fmt: skip
 
 
 def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) -> Fused:
@@ -263,5 +264,7 @@ def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
     for gv, func in legal.functions.items():
         if isinstance(func, tvm.tirx.PrimFunc) and not (func.attrs or {}).get("tirx.is_scheduled"):
             func = schedule_kernel(func, device)
+        elif isinstance(func, tvm.tirx.PrimFunc):  # as TVM schedules sorts
+            check_prepared(func, device, gv.name_hint)
         out[gv] = func
     return tvm.IRModule(out, attrs=legal.attrs)

@@ -151,6 +151,11 @@ def test_families_stand_for_their_plainest_member() -> None:
     assert registry.spec_for_target(completed).name == "mali-g76"
 
 
+def test_an_unknown_family_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(DeviceError, match=r"'powervr'.*adreno, mali"):
+        registry.spec_for_target({"kind": "opencl", "device": "powervr"})
+
+
 def test_texture_targets_are_refused_with_the_reason() -> None:
     with pytest.raises(DeviceError, match=r"last channel of a texture.*adreno-640"):
         registry.spec_for_target({"kind": "opencl", "tag": "qcom/adreno-opencl-texture"})

@@ -8,6 +8,9 @@ kernels, and 32 is where full waves are still seen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from tvm_dnnfusion.devices.arm import ANDROID, CORES, LINUX, target_of
 from tvm_dnnfusion.devices.spec import DeviceSpec, Entries, Gpu, entries
 
@@ -36,6 +39,40 @@ def target_for(name: str, gpu: Gpu) -> Entries:
     if gpu.family in ("adreno", "mali"):
         found["device"] = gpu.family
     return entries(found)
+
+
+FAMILIES = {"adreno": "adreno-640", "mali": "mali-g76", "": "opencl"}
+"""What a target's "device" may be, and the plainest GPU of that family."""
+
+RULES_LIMIT = "max_threads_per_block"
+"""The entry of a target by which TVM's own rules size groups, whatever max_num_threads says."""
+
+LIMITS = {
+    "max_num_threads": ("work_group", 256),
+    "max_shared_memory_per_block": ("local_bytes", 16384),
+    RULES_LIMIT: ("work_group", 256),
+}
+"""Entries of a target that bound a GPU's groups, and what TVM completes a target with that has
+none: those values are taken for none."""
+
+
+def limited(gpu: Gpu, target: Mapping[str, object]) -> Gpu:
+    """The GPU within the limits of a target. Raises ValueError for a limit below one."""
+    for entry, (name, unsaid) in LIMITS.items():
+        asked = target.get(entry)
+        if asked is None or asked == unsaid:
+            continue
+        if not isinstance(asked, int) or asked < 1:
+            raise ValueError(f"{entry} is {asked!r}; it takes a number of at least 1")
+        gpu = replace(gpu, **{name: min(asked, getattr(gpu, name))})
+    return gpu
+
+
+def rules_limit(gpu: Gpu) -> dict[str, object]:
+    """What a target needs beside its own entries for TVM's rules to keep within the GPU's groups:
+    nothing where TVM's default does."""
+    unsaid = LIMITS[RULES_LIMIT][1]
+    return {RULES_LIMIT: gpu.work_group} if gpu.work_group < unsaid else {}
 
 
 def gpu_spec(

@@ -188,8 +188,14 @@ def _gpu_for(kind: str, target: Mapping[str, object]) -> DeviceSpec:
             "texture to all four, so results would be wrong. Give the device instead: "
             "adreno-640, adreno-650 or another of `dnnfusion devices list`, which uses buffers"
         )
-    of_family = {"adreno": "adreno-640", "mali": "mali-g76"}.get(family, kind)
-    return _named(target, "gpu") or _REGISTERED[of_family]
+    named = _named(target, "gpu")
+    if named is None and family not in gpus.FAMILIES:
+        known = ", ".join(name for name in gpus.FAMILIES if name)
+        raise DeviceError(
+            f"the target's device is {family!r}; OpenCL's families are {known}, none for others. "
+            "`dnnfusion devices list` names whole GPUs"
+        )
+    return named or _REGISTERED[gpus.FAMILIES[family]]
 
 
 def _from_llvm(target: Mapping[str, object], mcpu: str, arch: str) -> DeviceSpec:
@@ -212,8 +218,14 @@ def _with_target(spec: DeviceSpec, target: Mapping[str, object]) -> DeviceSpec:
     own = {str(k): v for k, v in target.items() if k != "host"}
     host_target = target.get("host")
     starter = entries(dict(host_target)) if isinstance(host_target, Mapping) else ()  # pyright: ignore
+    try:
+        gpu = None if spec.gpu is None else gpus.limited(spec.gpu, target)
+    except ValueError as error:
+        raise DeviceError(str(error)) from None
+    own |= {} if gpu is None else gpus.rules_limit(gpu)
     return replace(
         spec,
+        gpu=gpu,
         cores=cores,
         peak_gflops=round(peak, 1),
         target=entries(own),

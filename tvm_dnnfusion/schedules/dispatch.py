@@ -12,14 +12,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tvm
 from tvm import s_tir
 from tvm.error import InternalError
 from tvm.s_tir.schedule import ScheduleError
 
 from tvm_dnnfusion.codegen.form import TRACE
 from tvm_dnnfusion.codegen.params import ATTR, DEFAULT, Choices, params_of
-from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.attention import attention_block
 from tvm_dnnfusion.schedules.cpu.borders import finish
@@ -40,6 +38,7 @@ from tvm_dnnfusion.schedules.gpu.common import GpuKernel, check_bound
 from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
 from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
 from tvm_dnnfusion.schedules.gpu.depthwise import depthwise_block as gpu_depthwise_block
+from tvm_dnnfusion.schedules.gpu.limits import check_limits
 from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
 from tvm_dnnfusion.schedules.gpu.matmul import matmul_block as gpu_matmul_block
 from tvm_dnnfusion.schedules.gpu.plain import fallback
@@ -138,6 +137,7 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
             made = made if made is not None else sch.mod["main"]
             if gpu:
                 check_bound(made)
+                check_limits(made, device)
             return done(made, func, choice, gpu)
         except _FAILURES as error:
             if choice != "plain" and not separate:
@@ -154,11 +154,20 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
     return func.with_attr("dnnfusion.schedule", "none").with_attr("op_pattern", OPAQUE)
 
 
+def check_prepared(func: Any, device: DeviceSpec, name: str) -> None:
+    """ScheduleFailed where a kernel that came scheduled asks for larger groups than there are."""
+    try:
+        check_limits(func, device)
+    except ScheduleFailed as error:
+        raise ScheduleFailed(f"kernel {name} has no form for {device.name}: {error}") from error
+
+
 def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
     """A GPU kernel under TVM's own rules. Raises ScheduleFailed where they do not apply either."""
-    made = fallback(func, tvm.target.Target(target_dict(device)))
+    made = fallback(func, device)
     if made is None:
         raise ScheduleFailed(f"kernel {name} has no form that a GPU can run")
+    check_prepared(made, device, name)
     return done(made, func, "dlight", True)
 
 

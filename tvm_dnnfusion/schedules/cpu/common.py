@@ -31,6 +31,8 @@ _CONDITION = tvm.ir.Op.get("prim.if_then_else")
 class ScheduleFailed(Exception):
     """The kernel does not have the form that the schedule is for."""
 
+    exit_code = 2
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -17,7 +17,7 @@ from typing import Any
 
 from tvm_dnnfusion.codegen.gpu_tiles import shared_tiles
 from tvm_dnnfusion.codegen.tiles import product_tile
-from tvm_dnnfusion.schedules.gpu.common import GROUP, GpuKernel, product
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import movement, stage
 from tvm_dnnfusion.schedules.gpu.tile import below, operand, written
 
@@ -82,7 +82,8 @@ def _rows(k: GpuKernel, driver: str, inner: list[str]) -> int:
     for rows in ROWS:
         last = rows == ROWS[-1]
         fewer = not last and (rows >= 2 * count or batch * heads * count < rows * k.device.cores)
-        limit = gpu.local_bytes if last and gpu is not None else LOCAL_BYTES
+        there = gpu.local_bytes if gpu is not None else LOCAL_BYTES
+        limit = there if last else min(LOCAL_BYTES, there)
         if not fewer and rows * row_bytes <= limit:
             return min(rows, count)
     return 0
@@ -96,7 +97,7 @@ def _tiles(
     columns = _own(k, values)[3]
     if not rows:
         first, second = (product_tile(k.device, count, n, batch * heads) for n in (keys, columns))
-        return first[:2], second[:2], GROUP
+        return first[:2], second[:2], k.group()
     steps = [k.extent(k.spatial(n)[1][0]) for n in (scores, values)]
     shared = ((rows, keys, steps[0]), (rows, columns, steps[1]))
     return shared_tiles(k.device, shared, k.group())

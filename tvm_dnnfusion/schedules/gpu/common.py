@@ -61,10 +61,10 @@ class GpuKernel(Kernel):
             lanes //= 2
         return lanes if lanes > 1 and _contiguous(found, var, lanes) else 1
 
-    def grid(self, loops: Sequence[Any], group: int = GROUP) -> Any:
+    def grid(self, loops: Sequence[Any]) -> Any:
         """Loops fused into one, cut into work-groups; returns the loop over work-items."""
         fused = self.sch.fuse(*loops) if len(loops) > 1 else loops[0]
-        items = group_size(self.extent(fused), group)
+        items = group_size(self.extent(fused), self.group())
         outer, inner = self.sch.split(fused, [None, items])
         self.sch.bind(outer, "blockIdx.x")
         self.sch.bind(inner, "threadIdx.x")
@@ -72,7 +72,8 @@ class GpuKernel(Kernel):
 
     def group(self) -> int:
         """Work-items of a group on this device."""
-        return GROUP
+        gpu = self.device.gpu
+        return GROUP if gpu is None else min(GROUP, gpu.work_group)
 
 
 def check_bound(func: Any) -> None:

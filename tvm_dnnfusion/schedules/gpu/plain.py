@@ -11,9 +11,12 @@ from typing import Any
 import tvm
 from tvm.s_tir import dlight
 
+from tvm_dnnfusion.devices.registry import target_dict
+from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.schedules.cpu.common import ScheduleFailed
 from tvm_dnnfusion.schedules.cpu.plain import inline, is_simple
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel
+from tvm_dnnfusion.schedules.gpu.limits import check_limits
 from tvm_dnnfusion.schedules.gpu.maps import stage
 
 
@@ -27,11 +30,25 @@ def plain_block(k: GpuKernel) -> None:
         stage(k, name)
 
 
-def fallback(func: Any, target: Any) -> Any:
-    """TVM's rules for any GPU; None where they do not apply."""
+def fallback(func: Any, device: DeviceSpec) -> Any:
+    """TVM's rules for any GPU; None where they do not apply.
+
+    Those for reductions have groups of a fixed size: where that is too large, its last rule alone.
+    """
     rules = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
+    made = _ruled(func, device, rules)
+    if made is None:
+        return None
+    try:
+        check_limits(made, device)
+    except ScheduleFailed:
+        return _ruled(func, device, rules[-1:])
+    return made
+
+
+def _ruled(func: Any, device: DeviceSpec, rules: tuple[Any, ...]) -> Any:
     apply: Any = dlight.ApplyDefaultSchedule(*rules)
-    with target:
+    with tvm.target.Target(target_dict(device)):
         mod = apply(tvm.IRModule({"main": func}))
     made = mod["main"]
     return made if (made.attrs or {}).get("tirx.is_scheduled") else None

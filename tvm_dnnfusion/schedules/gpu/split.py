@@ -92,7 +92,7 @@ def _in_local_memory(
 ) -> None:
     (*spatial, lane), (sums,) = k.spatial(anchor)
     blocks = spatial.pop(axis)
-    across = group_size(k.extent(blocks), k.group() // k.extent(lane))
+    across = group_size(k.extent(blocks), max(1, k.group() // k.extent(lane)))
     outer, inner = k.sch.split(blocks, [None, across])
     k.sch.reorder(*spatial, outer, inner, lane, sums)
     group = k.sch.fuse(*spatial, outer)
