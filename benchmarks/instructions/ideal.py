@@ -6,8 +6,9 @@ multiply-adds and at least p vectors of its left operand and f v vectors of weig
     ideal = macs / f * (1 + (p / f + v) / (p v))
 
 with every lane at work, one load per vector (LLVM pairs them: two per instruction), and nothing for
-addresses, loops, borders, bias, activation and stores. Convolutions by Winograd's transforms take
-fewer multiplications than this counts; they have no ideal here.
+addresses, loops, borders, bias, activation and stores. A convolution's tile is its own, a product's
+the best of those that fit the registers, whether or not it divides the rows. Convolutions by
+Winograd's transforms take fewer multiplications than this counts; they have no ideal here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_dnnfusion.api import Compiled
-from tvm_dnnfusion.codegen.tiles import Tile, product_tile
+from tvm_dnnfusion.codegen.product_tiles import fitting
+from tvm_dnnfusion.codegen.tiles import Tile
+from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.metrics import extend
 
@@ -60,8 +63,12 @@ def _tile(compiled: Compiled, kernel: str, kind: str, heavy: Op) -> Tile | None:
         function = compiled.module[kernel]
         return Tile(*(int(n) for n in function.attrs["dnnfusion.tile"]))
     if kind == "matmul":
-        rows, columns = compiled.graph.tensors[heavy.output].dims[-2:]
-        blocks = -(-columns // compiled.device.lanes())
-        height, vectors, _ = product_tile(compiled.device, rows, blocks)
-        return Tile(1, height, vectors)
+        return best_of_product(compiled.device, *compiled.graph.tensors[heavy.output].dims[-2:])
     return None
+
+
+def best_of_product(device: DeviceSpec, rows: int, columns: int) -> Tile:
+    """The tile of a product with the lowest ideal, whether or not it divides rows and columns."""
+    lanes = device.lanes()
+    found = (t for t in fitting(device, rows) if t.vectors <= -(-columns // lanes))
+    return min(found, key=lambda tile: ideal(lanes, tile, lanes))

@@ -18,6 +18,9 @@ from benchmarks.built import Net
 TOKENS, WIDTH, HEADS = 128, 768, 12
 """BERT-base on 128 tokens."""
 
+PATCHES = 197
+"""ViT-base: 14 x 14 patches and a class token, a prime number of rows."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -34,6 +37,7 @@ def cases() -> tuple[Case, ...]:
     """All kernels, by group."""
     return (
         *(_matmul(k, n) for k, n in ((768, 768), (768, 2304), (768, 3072), (3072, 768))),
+        _matmul(768, 768, rows=PATCHES),
         _matmul(768, 3072, rows=1),
         *(_conv(*shape) for shape in POINTWISE),
         *(_conv(*shape) for shape in SPATIAL),

@@ -117,6 +117,19 @@ def along_columns(b):
     return b.op("nn.softmax", join(b, y, z, axis=-1), axis=-1)
 
 
+def ragged_columns(b):
+    """Rows that no register tile divides."""
+    x = b.input("x", (19, 32))
+    y, z = (b.op("matmul", x, weights(b, 32, n, seed=n)) for n in (48, 32))
+    return b.op("nn.softmax", join(b, y, z, axis=-1), axis=-1)
+
+
+def ragged_rows(b):
+    x, y = b.input("x", (19, 32)), b.input("y", (13, 32))
+    parts = (b.op("nn.relu", b.op("matmul", a, weights(b, 32, 48))) for a in (x, y))
+    return b.op("nn.softmax", join(b, *parts, axis=0), axis=-1)
+
+
 def odd_channels(b):
     """24 + 8 channels: blocks of half a vector serve both."""
     x = b.input("x", (1, 16, 8, 8))
@@ -149,7 +162,8 @@ JOINED = {
     # graph: concats in place, parts copied
     fire: (1, 0), skip: (1, 0), dense: (3, 0), dense_flat: (3, 0), twice: (1, 1), outside: (1, 2),
     returned: (1, 1), two_homes: (2, 1), turned: (1, 0), siblings: (1, 1), batch: (1, 0),
-    along_rows: (1, 0), along_columns: (1, 0), odd_channels: (1, 0), normalised: (1, 0),
+    along_rows: (1, 0), along_columns: (1, 0), ragged_columns: (1, 0), ragged_rows: (1, 0),
+    odd_channels: (1, 0), normalised: (1, 0),
     pooled: (1, 0), own_kernel: (1, 1),
 }  # fmt: skip
 

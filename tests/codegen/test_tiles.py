@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import DEVICE, NARROW
+from tvm_dnnfusion.codegen.product_tiles import RAGGED_RATE, over_rows, product_tile
 from tvm_dnnfusion.codegen.tiles import (
     SPARE_REGISTERS,
     Tile,
     conv_tile,
     key_tile,
-    product_tile,
     tile_limit,
     tile_of,
     vectors_of,
@@ -101,15 +101,16 @@ def test_a_tile_of_one_row_only_where_a_strip_wants_it():
     assert conv_tile(DEVICE, 2, (3, 3), whole_rows=True)[0].rows == 1
 
 
-@pytest.mark.parametrize("rows", [1, 4, 37, 128])
+@pytest.mark.parametrize("rows", [1, 4, 37, 128, 197])
 @pytest.mark.parametrize("blocks", [1, 2, 5, 20, 59, 3142])
 def test_tiles_of_products_fit_and_are_found_again(rows, blocks):
     for device in (DEVICE, NARROW):
         height, vectors, wide = product_tile(device, rows, blocks)
-        assert rows % height == 0 and wide % vectors == 0
+        assert height <= rows and wide % vectors == 0
         assert blocks <= wide < blocks + vectors
         assert Tile(1, height, vectors).fits(device)
         assert product_tile(device, rows, wide) == (height, vectors, wide)
+        assert rows % product_tile(device, rows, blocks, ragged=False)[0] == 0
 
 
 @pytest.mark.parametrize("keys", [1, 5, 41, 128, 197])
@@ -124,3 +125,31 @@ def test_tiles_of_keys_cover_them_and_are_found_again(keys):
 def test_the_tile_of_a_transformer_layer():
     """128 x 768 by 768 x 2304: four rows by three vectors, which stay on the stack."""
     assert product_tile(DEVICE, 128, 144) == (4, 3, 144)
+
+
+def _best(device, rows, blocks):
+    """The score of the tile that is taken."""
+    height, vectors, wide = product_tile(device, rows, blocks)
+
+    def rate(n):
+        return Tile(1, n, vectors).rate(device)
+
+    return over_rows(rows, height, rate) * blocks / wide
+
+
+@pytest.mark.parametrize("device", [DEVICE, NARROW])
+@given(st.integers(40, 300), st.integers(1, 200))
+def test_no_number_of_rows_is_much_worse_than_others(device, rows, blocks):
+    """Rows without a good divisor had tiles of one row, at half the rate."""
+    assert _best(device, rows, blocks) >= 0.93 * _best(device, 240, blocks)
+
+
+def test_the_rate_over_rows_counts_the_last_tile_by_itself():
+    rate = {3: 0.5, 8: 1.0}.__getitem__
+    assert over_rows(16, 8, rate) == 1.0
+    assert over_rows(19, 8, rate) == pytest.approx(RAGGED_RATE * 19 / (16 / 1.0 + 3 / 0.5))
+
+
+def test_near_miss_rows_that_a_tile_divides_as_well_are_divided():
+    for rows in (28, 56, 128, 196, 224):
+        assert rows % product_tile(DEVICE, rows, 48)[0] == 0

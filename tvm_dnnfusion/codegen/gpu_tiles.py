@@ -9,7 +9,8 @@ of them leave the GPU waiting for memory.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
@@ -31,7 +32,11 @@ ROWS_RATE = 0.98
 """Columns of one row share what a window reads; rows do so only where the window is one element."""
 
 RAGGED_RATE = 0.9
-"""Columns that are computed and thrown away cost a condition at each load and store as well."""
+"""Columns that are computed and thrown away cost a condition at each load and store as well; a
+shorter tile at the end of a product's rows is code of its own."""
+
+Tile2 = tuple[int, int]
+"""Rows and vectors of a work-item."""
 
 Sizes = tuple[int, int, int]
 """Rows, columns, and vectors of channels."""
@@ -59,11 +64,16 @@ def conv_tiles(
 
 def product_tiles(
     device: DeviceSpec, rows: int, blocks: int, batch: int
-) -> Iterator[tuple[float, Sizes]]:
-    """Every tile of a product that fits: its score, and itself with the product's rows second."""
-    for height, _, vectors in _tiles(device, rows, 1, blocks):
-        items = batch * (rows // height) * (blocks // vectors)
-        yield rate(device, height, vectors, items), (1, height, vectors)
+) -> Iterator[tuple[Tile2, Callable[[int], float]]]:
+    """Every tile of a product that fits, as rows and vectors, and the rate of one with fewer rows.
+
+    The tiles may not divide the rows; `blocks` are the vectors of columns.
+    """
+    for vectors in (v for v in range(1, _MOST_VECTORS + 1) if blocks % v == 0):
+        for height in range(1, min(rows, _MOST_PLACES) + 1):
+            if _fits(device, height, vectors):
+                items = batch * rows / height * (blocks // vectors)
+                yield (height, vectors), partial(rate, device, vectors=vectors, items=items)
 
 
 def window_columns(device: DeviceSpec, width: int, taps: int, stride: int, lanes: int = 1) -> int:
@@ -79,7 +89,7 @@ def window_columns(device: DeviceSpec, width: int, taps: int, stride: int, lanes
     return max(good, key=lambda c: (c % lanes == 0, c), default=1)
 
 
-def rate(device: DeviceSpec, places: int, vectors: int, items: int) -> float:
+def rate(device: DeviceSpec, places: int, vectors: int, items: float) -> float:
     """Expected share of the peak: loads beside multiply-adds, and work-items to hide them."""
     loads = (places / 4 + vectors) / (places * vectors)
     return min(1.0, items / work_items(device)) ** 0.5 / (1 + LOAD_COST * loads)
@@ -108,9 +118,6 @@ def _fits(device: DeviceSpec, places: int, vectors: int) -> bool:
 
 Shared = tuple[int, int, int]
 """Rows, vectors, and the steps of the fold of a product that the items of one group share."""
-
-Tile2 = tuple[int, int]
-"""Rows and vectors of a work-item."""
 
 
 def shared_tiles(

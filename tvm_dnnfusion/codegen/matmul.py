@@ -16,8 +16,8 @@ import numpy as np
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen.pointwise import broadcast
+from tvm_dnnfusion.codegen.product_tiles import product_tile, product_tiles
 from tvm_dnnfusion.codegen.stages import NotLowerable, Packed, Stages
-from tvm_dnnfusion.codegen.tiles import product_tile, product_tiles
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, lies_in_rows, narrowed
 from tvm_dnnfusion.ecg.graph import Graph, Op
 

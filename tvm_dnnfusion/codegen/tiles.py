@@ -191,44 +191,6 @@ class Tile:
         return self.places // lanes if vectors else self.places
 
 
-def product_tile(
-    device: DeviceSpec, rows: int, blocks: int, batch: int = 1
-) -> tuple[int, int, int]:
-    """The best tile of a matrix product: (rows, vectors of columns, vectors that are computed).
-
-    Rows divide the product's; the vectors may be rounded up to whole tiles, the rest being zeros.
-    Asked again with the rounded vectors it gives the same answer. `batch` products are computed
-    side by side (a GPU must have enough work-items).
-    """
-    _, tile, wide = max(_product_tiles(device, rows, blocks, batch), key=lambda found: found[0])
-    return tile.columns, tile.vectors, wide
-
-
-def product_tiles(
-    device: DeviceSpec, rows: int, blocks: int, batch: int = 1
-) -> tuple[tuple[int, int], ...]:
-    """Rows and vectors of the `OFFERED` best tiles of a matrix product, the best first."""
-    found = sorted(_product_tiles(device, rows, blocks, batch), key=lambda f: -f[0])
-    return tuple((tile.columns, tile.vectors) for _, tile, _ in found[:OFFERED])
-
-
-def _product_tiles(
-    device: DeviceSpec, rows: int, blocks: int, batch: int
-) -> Iterator[tuple[float, Tile, int]]:
-    """Every tile that fits: its score, itself, and the vectors that are computed."""
-    if device.kind == "gpu":
-        for score, sizes in gpu_tiles.product_tiles(device, rows, blocks, batch):
-            yield score, Tile(*sizes), blocks
-        return
-    for vectors in range(1, MAX_VECTORS + 1):
-        wide = -(-blocks // vectors) * vectors
-        for height in (r for r in range(1, rows + 1) if rows % r == 0):
-            tile = Tile(1, height, vectors)
-            if not tile.fits(device):
-                break
-            yield tile.rate(device) * blocks / wide, tile, wide
-
-
 def key_tile(device: DeviceSpec, keys: int, vectors: int) -> tuple[int, int]:
     """Keys in a tile of scores with so many vectors of queries, and the keys that are computed."""
     limit = product_limit(device, vectors)

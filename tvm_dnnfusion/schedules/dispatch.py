@@ -30,6 +30,7 @@ from tvm_dnnfusion.schedules.cpu.maps import map_block
 from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
 from tvm_dnnfusion.schedules.cpu.plain import plain_block
 from tvm_dnnfusion.schedules.cpu.pool import pool_block
+from tvm_dnnfusion.schedules.cpu.ragged import parted
 from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
@@ -173,7 +174,8 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
 
 def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
     """The scheduled body finished: borders taken out of loops, small buffers on the stack."""
-    out = made if gpu else on_stack(whole(finish(made)))
+    out = parted(made)
+    out = out if gpu else on_stack(whole(finish(out)))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     out = out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

@@ -37,6 +37,33 @@ def test_tiles_are_vectors_in_registers(name, constant):
     assert 32 <= made.group <= spec.work_group
 
 
+@pytest.mark.parametrize("rows", [31, 37, 197])
+@pytest.mark.parametrize("name", DEVICES)
+def test_rows_that_no_tile_divides_take_tiles_of_several(name, rows):
+    """Tiles of one row read the right operand once for every row."""
+    _, made = kernel_of(product((rows, 64), (64, 128)), name)
+    accumulators = re.findall(r"float4 anchor0_local_\w+\[(\d+)\];", made.source)
+    assert len(accumulators) == 2 and max(map(int, accumulators)) >= 5
+    assert made.source.count("} else {") == 1, "a work-item asks once whether its tile is the last"
+    assert re.findall(r"  if \(", made.source) == ["  if ("]
+    assert re.findall(r"_local_ptr\[[^\]]*[a-z]", made.source) == []
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("rows", [5, 13, 31, 37, 197])
+def test_numbers_of_rows_that_no_tile_divides(name, rows):
+    check(product((rows, 24), (24, 36 if rows % 4 == 1 else 48), rows % 3 > 0), name)
+
+
+def test_numbers_of_rows_that_go_elsewhere():
+    def make(b):
+        y = b.op("matmul", *operands(b, (19, 24), (24, 48), True))
+        y = b.op("reshape", b.op("add", y, b.input("r", (19, 48))), (19, 3, 16))
+        return b.op("permute_dims", y, axes=(1, 0, 2))
+
+    check(built(make), DEVICES[0])
+
+
 def test_a_right_operand_that_lies_in_rows_is_read_where_it_is():
     kernel = lowered(product((4, 16, 32), (4, 32, 64), constant=False), device=device(DEVICES[0]))
     assert "pack" not in kernel.func.script()

@@ -3,14 +3,17 @@
     for b, m, nb, f, k: anchor[b, m, nb, f] += a[b, m, k] * w[b, nb, k, f]
 ->  for b_no in parallel: for mo: for k: for mi, nv in unrolled: for f in vectorized: tile += a * w
                                   then the epilogue of the tile
+
+The last rows are a shorter tile where the tiles do not divide them: `ragged.py`.
 """
 
 from __future__ import annotations
 
-from tvm_dnnfusion.codegen.tiles import product_tile
+from tvm_dnnfusion.codegen.product_tiles import product_tile
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold
 from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.ragged import mark
 
 
 def matmul_block(k: Kernel) -> None:
@@ -23,9 +26,7 @@ def matmul_block(k: Kernel) -> None:
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
     best = product_tile(k.device, rows, blocks)[:2]
-    height, v = k.choices.pick(
-        "tile", best, tuple, lambda t: rows % t[0] == 0 and blocks % t[1] == 0
-    )
+    height, v = k.choices.pick("tile", best, tuple, lambda t: blocks % t[1] == 0)
     matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     if not direct:
@@ -42,6 +43,7 @@ def matmul_block(k: Kernel) -> None:
     few = k.choices.pick("share_columns", tasks < 2 * k.device.cores, lambda: (False, True))
     k.parallel([*batch, no, mo] if few else [*batch, no], work)
     at = k.loops(anchor)[0] if few else mo
+    mark(k.sch, at, rows, height)
     _tile(k, anchor, stores, at, folded, (mi, ni, lane), direct)
     if not direct:
         for name in outs:

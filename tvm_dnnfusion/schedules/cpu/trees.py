@@ -70,6 +70,7 @@ class Copies:
 
     def __init__(self, root: Any) -> None:
         self.buffers = list(root.alloc_buffers)
+        self.loops = collect(root.body, tirx.For)
         self.uses = _counts(root.body)
         self.added: list[Any] = []
 

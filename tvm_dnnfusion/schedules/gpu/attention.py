@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tvm_dnnfusion.codegen.gpu_tiles import shared_tiles
-from tvm_dnnfusion.codegen.tiles import product_tile
+from tvm_dnnfusion.codegen.product_tiles import product_tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import movement, stage
 from tvm_dnnfusion.schedules.gpu.tile import below, operand, written
@@ -96,7 +96,9 @@ def _tiles(
     batch, heads, count, keys, _ = _own(k, scores)
     columns = _own(k, values)[3]
     if not rows:
-        first, second = (product_tile(k.device, count, n, batch * heads) for n in (keys, columns))
+        first, second = (
+            product_tile(k.device, count, n, batch * heads, ragged=False) for n in (keys, columns)
+        )
         return first[:2], second[:2], k.group()
     steps = [k.extent(k.spatial(n)[1][0]) for n in (scores, values)]
     shared = ((rows, keys, steps[0]), (rows, columns, steps[1]))

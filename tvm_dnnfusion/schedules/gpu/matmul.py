@@ -9,14 +9,16 @@
           for m, nv in unrolled: for f in vectorized: tile[...] += rows * ws
       then the epilogue of the tile
 
-Few rows by a long fold: `split.py`.
+The last rows are a shorter tile where the tiles do not divide them: `schedules/cpu/ragged.py`. Few
+rows by a long fold: `split.py`.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.codegen.tiles import product_tile
+from tvm_dnnfusion.codegen.product_tiles import product_tile
+from tvm_dnnfusion.schedules.cpu.ragged import mark
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import movement
 from tvm_dnnfusion.schedules.gpu.split import parts_of, split_product
@@ -31,15 +33,13 @@ def matmul_block(k: GpuKernel) -> None:
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
     best = product_tile(k.device, rows, blocks, product(lead))[:2]
-    height, v = k.choices.pick(
-        "tile", best, tuple, lambda t: rows % t[0] == 0 and blocks % t[1] == 0
-    )
+    height, v = k.choices.pick("tile", best, tuple, lambda t: blocks % t[1] == 0)
     matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     stores = into_registers(k, anchor, outs if direct else None)
     step = next(n for n in (lanes, 4, 2, 1) if k.extent(depth) % n == 0)
     ko, ki = k.sch.split(depth, [None, step])
-    items = product(lead) * rows * blocks // (height * v)
+    items = product(lead) * -(-rows // height) * blocks // v
     parts = parts_of(k, items, k.extent(ko), lanes) if height * v == 1 else 1
     if parts > 1:
         part, _ = k.sch.split(ko, [parts, None])
@@ -56,10 +56,12 @@ def _tile(
 ) -> None:  # fmt: skip
     *batch, m, nb, lane = spatial
     (ko, ki), (height, v) = depth, tile
+    rows = k.extent(m)
     mo, mi = k.sch.split(m, [None, height])
     no, ni = k.sch.split(nb, [None, v])
     k.sch.reorder(*batch, mo, no, ko, ki, mi, ni, lane)
     item = grid_of_tiles(k, [*batch, mo], [no])
+    mark(k.sch, item, rows, height)
     hold_tile(k, anchor, stores, item, lane)
     operand(k, anchor, 0, ko)
     operand(k, anchor, 1, ki)
