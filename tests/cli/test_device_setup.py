@@ -70,10 +70,14 @@ def states(answer) -> dict[str, list[str]]:
     return out
 
 
-def test_without_adb_the_steps_are_printed(call, monkeypatch, tmp_path):
+def test_without_adb_the_steps_are_printed_and_left_to_do(call, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     answer = call("devices", "setup-android", "--key", "pixel")
-    assert answer.code == 0
+    assert answer.code == 3
+    data = call("devices", "setup-android", "--key", "pixel", "--json")
+    assert (data.code, data.json["ok"]) == (3, False)
+    assert {check["state"] for check in data.json["checks"]} == {"todo"}
+    assert all(check["mend"] for check in data.json["checks"]), "each says what to do"
     for words in (
         "adb is not installed",
         "python -m tvm.exec.rpc_tracker --host=127.0.0.1 --port=9190",
@@ -87,7 +91,9 @@ def test_without_adb_the_steps_are_printed(call, monkeypatch, tmp_path):
 
 
 def test_a_dry_run_asks_the_phone_nothing(call, adb):
-    assert call("devices", "setup-android", "--dry-run").code == 0
+    answer = call("devices", "setup-android", "--dry-run", "--json")
+    assert answer.code == 0
+    assert {check["state"] for check in answer.json["checks"]} == {"todo"}
     assert adb.asked == []
 
 
@@ -107,6 +113,8 @@ def test_ports_are_forwarded_the_app_is_opened_and_the_tracker_asked(call, adb, 
     waiting = call(*arguments, "--key", "other")
     assert waiting.code == 3
     assert waiting.json["checks"][-1]["text"] == "the tracker has no device under 'other' yet"
+    left = {c["name"]: c["mend"] for c in waiting.json["checks"] if c["state"] == "todo"}
+    assert list(left) == ["4 server", "5 check"] and "Key other" in left["4 server"]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +143,8 @@ def test_a_phone_without_a_server_is_told_how_to_get_one(call, adb):
     assert "neither the app org.apache.tvm.tvmrpc nor /data/local/tmp/tvm_rpc" in answer.out
     adb.says("files", "/data/local/tmp/tvm_rpc\n")
     answer = call("devices", "setup-android", "--tracker-port", servers.free_port())
-    assert "TVM's C++ server is there; start it" in answer.out
+    assert "todo  4 server: TVM's C++ server is there" in answer.out
+    assert "do it: start it: adb -s 1A2B3C shell" in answer.out
 
 
 def test_an_adb_that_fails_is_quoted(call, adb):

@@ -17,11 +17,12 @@ ENOUGH_MEMORY = 2 << 30
 
 
 class State(enum.Enum):
-    """Outcome of a check; a FAIL makes `doctor` exit with 3."""
+    """Outcome of a check; a FAIL or a TODO (a step that the user has to do) means exit code 3."""
 
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
+    TODO = "todo"
 
 
 @dataclass(frozen=True, slots=True)

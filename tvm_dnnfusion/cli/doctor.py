@@ -30,7 +30,7 @@ def emit_lines(checks: Iterable[Line], as_json: bool) -> Exit:
         lines.append(line)
         if not as_json:
             click.echo(_text(line, colour=output.result.is_terminal))
-    broken = [line.name for line in lines if line.state is State.FAIL]
+    broken = [line.name for line in lines if line.state in (State.FAIL, State.TODO)]
     if as_json:
         output.emit(
             {
@@ -47,7 +47,8 @@ def emit_lines(checks: Iterable[Line], as_json: bool) -> Exit:
 def _text(line: Line, colour: bool) -> str:
     state = f"{line.state.value:4}"
     if colour:
-        colours = {State.OK: "green", State.WARN: "yellow", State.FAIL: "red"}
-        state = click.style(state, fg=colours[line.state])
-    mend = f"\n      mend it: {line.mend}" if line.mend else ""
+        colours = {State.OK: "green", State.FAIL: "red"}
+        state = click.style(state, fg=colours.get(line.state, "yellow"))
+    word = "do it" if line.state is State.TODO else "mend it"
+    mend = f"\n      {word}: {line.mend}" if line.mend else ""
     return f"{state}  {line.name}: {line.text}{mend}"
