@@ -110,7 +110,12 @@ def install_phone(as_json: bool) -> None:
 @click.option("--key", default="", help="What clients ask the tracker for.")
 @options.common
 def up(name: str, cpu: str, count: bool, port: int, tracker: str, key: str, as_json: bool) -> None:
-    """Start it; the first time, download about 165 MB (230 MB on disk)."""
+    """Start it; the first time, download about 165 MB (230 MB on disk).
+
+    One that runs already as asked for is left as it is, with exit code 0; one that runs otherwise
+    is an error. With a tracker, that is asked first, and the phone is among its devices at the end:
+    else exit code 3, and nothing is left running.
+    """
     output = Output(as_json)
     wish = process.Wish(name, cpu, count, port, tracker, key)
     phone = process.up(wish, lambda text: output.note(f"virtual phone: {text}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tvm_dnnfusion.devices.sessions import CallError, LibraryError, Program, Ses
 from tvm_dnnfusion.devices.sessions.errors import UnreachableError
 from tvm_dnnfusion.devices.virtual import process
 from tvm_dnnfusion.devices.virtual.errors import VirtualError
+from tvm_dnnfusion.runtime.errors import EnvironmentLackError
 from tvm_dnnfusion.runtime.link import find_linker
 
 
@@ -115,10 +117,10 @@ def test_counts_do_not_depend_on_the_cpu_model(
 
 
 def test_without_the_counter_the_way_to_it_is_named(
-    library: Path, arrays: list[np.ndarray]
+    tmp_path: Path, arrays: list[np.ndarray]
 ) -> None:
     with Session("local") as here:
-        program = here.load(_native(library))
+        program = here.load(_native(tmp_path))
         with pytest.raises(CallError, match="devices virtual up --count"):
             program.counts(arrays)
 
@@ -141,8 +143,42 @@ def test_a_process_with_the_number_of_an_old_phone_is_none(
     (tmp_path / "run" / "phone.json").write_text(json.dumps(asdict(mine)))
     assert process.running() is None
     assert process.down() is False
-    with pytest.raises(UnreachableError, match="devices virtual up"):
+    with pytest.raises(UnreachableError, match=r"devices virtual up$"):
         Session("virtual").open()
+
+
+def test_a_phone_of_another_name_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DNNFUSION_VIRTUAL", str(tmp_path))
+    (tmp_path / "run").mkdir()
+    born = process._born(os.getpid())
+    rv9 = process.Phone("rv9", "127.0.0.1", 9291, os.getpid(), born, "max", False)
+    (tmp_path / "run" / "rv9.json").write_text(json.dumps(asdict(rv9)))
+    with pytest.raises(UnreachableError, match=r"rv9 \(--device rpc://127.0.0.1:9291\)"):
+        Session("virtual").open()
+
+
+def test_what_dead_phones_left_goes_at_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DNNFUSION_VIRTUAL", str(tmp_path))
+    run = tmp_path / "run"
+    run.mkdir()
+    live = process.Phone("live", "h", 1, os.getpid(), process._born(os.getpid()), "max", False)
+    dead = replace(live, name="dead", born=1)
+    names = [f"old-{i}" for i in range(process.KEPT_LOGS + 3)]
+    files = {f"{phone.name}.json": json.dumps(asdict(phone)) for phone in (live, dead)}
+    files |= {f"{name}.log": "ready" for name in ("live", *names)}
+    for age, (name, text) in enumerate(reversed(files.items()), start=1):
+        (run / name).write_text(text)
+        written = time.time() - process.FRESH_S - age
+        os.utime(run / name, (written, written))
+    (run / "starting.log").write_text("")
+    (run / "starting.json").write_text("{")
+    process._tidy(run)
+    kept = {f"{name}.log" for name in names[-process.KEPT_LOGS + 1 :]}
+    assert {path.name for path in run.iterdir()} == kept | {
+        "live.json", "live.log", "starting.log", "starting.json"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -173,13 +209,17 @@ def test_a_killed_session_ends_alone(
         process.down(own.name)
 
 
-def _native(library: Path) -> Path:
-    """The same model for this machine."""
+def _native(folder: Path) -> Path:
+    """The same model for this machine; skips where it has no linker."""
     import tvm
 
-    path = library.with_name("here.so")
+    try:
+        linker = find_linker()
+    except EnvironmentLackError as error:
+        pytest.skip(str(error))
+    path = folder / "here.so"
     target = registry.target_dict(registry.host())
     tvm.compile(fused(), target=tvm.target.Target(target)).export_library(
-        str(path), fcompile=find_linker()
+        str(path), fcompile=linker
     )
     return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 from tvm_dnnfusion.devices.sessions.address import Address
 from tvm_dnnfusion.devices.sessions.errors import UnreachableError
@@ -41,6 +42,13 @@ def summary(host: str, port: int, seconds: float = 5.0) -> tuple[KeyStatus, ...]
     """
     with closing(TrackerLine(host, port, Deadline.after(seconds))) as line:
         return _summary(line, f"{host}:{port}")
+
+
+def servers(host: str, port: int, seconds: float = 5.0) -> tuple[tuple[str, int], ...]:
+    """(key, port) of every device that has registered with a tracker. Raises UnreachableError."""
+    with closing(TrackerLine(host, port, Deadline.after(seconds))) as line:
+        found = _ask(line, f"{host}:{port}")["server_info"]
+    return tuple((_key(info), int(info["addr"][1])) for info in found if "addr" in info)
 
 
 def check(address: Address, seconds: float) -> KeyStatus:
@@ -93,15 +101,23 @@ def _busy(status: KeyStatus, place: str, seconds: float) -> str:
     )
 
 
-def _summary(line: TrackerLine, place: str) -> tuple[KeyStatus, ...]:
+def _ask(line: TrackerLine, place: str) -> Any:
+    """A tracker's own summary: `queue_info` by key, and `server_info` as a list."""
     try:
-        answer = line.ask(SUMMARY)
+        return line.ask(SUMMARY)[1]
     except (Silence, Closed) as error:
         raise UnreachableError(f"the tracker at {place} does not answer: restart it") from error
-    queues = answer[1]["queue_info"]
-    servers = Counter(
-        str(info.get("key", "")).partition(":")[2] for info in answer[1]["server_info"]
-    )
+
+
+def _key(info: dict[str, Any]) -> str:
+    """The key of "server:pixel" is "pixel"."""
+    return str(info.get("key", "")).partition(":")[2]
+
+
+def _summary(line: TrackerLine, place: str) -> tuple[KeyStatus, ...]:
+    answer = _ask(line, place)
+    queues = answer["queue_info"]
+    servers = Counter(_key(info) for info in answer["server_info"])
     return tuple(
         KeyStatus(
             key,

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tvm_dnnfusion import settings
-from tvm_dnnfusion.devices.virtual import emulator
+from tvm_dnnfusion.devices.virtual import emulator, reporting
 from tvm_dnnfusion.devices.virtual.errors import VirtualError
 from tvm_dnnfusion.devices.virtual.install import folder, install
 
@@ -29,6 +29,9 @@ PORTS = (9290, 9390)
 START_S = 90.0
 """Longest start; 2 to 4 s are usual."""
 STOP_S = 5.0
+KEPT_LOGS = 5
+"""Logs of phones that run no more which are kept."""
+FRESH_S = 2 * START_S
 SERVER = Path(__file__).resolve().parents[1] / "server.py"
 
 
@@ -75,22 +78,27 @@ def up(wish: Wish | None = None, say: Callable[[str], None] = lambda _: None) ->
     """The phone, running: downloaded and started where it is not.
 
     One that runs already with the same CPU model, tracker and key, and counts if that is wished, is
-    taken as it is.
+    taken as it is. With a tracker, it is among the tracker's devices on return.
 
     Raises
     ------
     VirtualError
-        Where it cannot be had or started, or runs otherwise than wished.
+        Where it cannot be had or started, or runs otherwise than wished; where no tracker answers,
+        or the phone does not come to it. Then nothing of it is left running.
     """
     wish = wish or Wish()
     _check(wish)
+    before = reporting.devices(wish.tracker) if wish.tracker else reporting.Devices()
     there = running(wish.name)
     if there is not None:
-        return _as_wished(there, wish)
+        taken = _as_wished(there, wish)
+        if wish.tracker:
+            reporting.wait_for(wish.tracker, wish.key, taken.port, reporting.Devices())
+        return taken
     phone = install(say)
     plugin = emulator.build_counter(phone / "counter.so") if wish.counts else None
     say(f"starting on {wish.cpu}")
-    return _start(wish, phone, plugin)
+    return _start(wish, phone, plugin, before)
 
 
 def down(name: str = NAME) -> bool:
@@ -115,7 +123,7 @@ def running(name: str = NAME) -> Phone | None:
 
 def all_running() -> list[Phone]:
     """Phones that run, by name."""
-    names = sorted(path.stem for path in _folder().glob("*.json"))
+    names = sorted(path.stem for path in _folder().glob("[!.]*.json"))
     return [phone for phone in map(running, names) if phone is not None]
 
 
@@ -140,9 +148,11 @@ def _as_wished(there: Phone, wish: Wish) -> Phone:
     )
 
 
-def _start(wish: Wish, phone: Path, plugin: Path | None) -> Phone:
+def _start(wish: Wish, phone: Path, plugin: Path | None, before: reporting.Devices) -> Phone:
     run = _folder()
     run.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # another start tidies up too
+        _tidy(run)
     log = run / f"{wish.name}.log"
     first, last = (wish.port, wish.port + 1) if wish.port else PORTS
     tracker = ["--tracker", wish.tracker, "--key", wish.key] if wish.tracker else []
@@ -158,6 +168,8 @@ def _start(wish: Wish, phone: Path, plugin: Path | None) -> Phone:
     born = _born(started.pid)
     try:
         port = _ready(started, log)
+        if wish.tracker:
+            reporting.wait_for(wish.tracker, wish.key, port, before)
     except BaseException:
         _end(started.pid, born)
         raise
@@ -167,6 +179,20 @@ def _start(wish: Wish, phone: Path, plugin: Path | None) -> Phone:
     part.write_text(json.dumps(asdict(made)), encoding="utf-8")
     os.replace(part, run / f"{wish.name}.json")
     return made
+
+
+def _tidy(run: Path) -> None:
+    """Remove the records of phones that do not run, and their logs but for the newest few.
+
+    What was written to within `FRESH_S` stays: it may be of a phone that starts at this moment.
+    """
+    alive = {phone.name for phone in all_running()}
+    found = [(path.stat().st_mtime, path) for path in run.iterdir() if path.stem not in alive]
+    logs = [item for item in found if item[1].suffix == ".log"]
+    records = [item for item in found if item[1].suffix == ".json"]
+    for written, path in records + sorted(logs)[: max(0, len(logs) - KEPT_LOGS)]:
+        if written < time.time() - FRESH_S:
+            path.unlink(missing_ok=True)
 
 
 def _ready(started: subprocess.Popen[bytes], log: Path) -> int:
