@@ -9,6 +9,7 @@ import pytest
 
 from tests.devices.sessions import servers
 from tests.devices.sessions.conftest import wait_for
+from tvm_dnnfusion.devices.sessions import Session
 
 ADB = """#!/bin/sh
 echo "$*" >> "$0.log"
@@ -182,3 +183,28 @@ def test_the_doctor_lists_what_a_tracker_has_instead(call, tracked):
                   "--rpc-key", "nokia")  # fmt: skip
     assert answer.code == 3
     assert "no device under the key 'nokia'; its keys: pixel" in answer.out
+
+
+def test_the_doctor_shows_what_a_tracker_has_without_a_key(call, tracked):
+    name = f"127.0.0.1:{tracked.port}"
+    free = call("devices", "doctor", "--rpc-tracker", name, "--json")
+    assert free.code == 0, free.out
+    mine = [c for c in free.json["checks"] if c["name"] == f"tracker {name}"]
+    assert [(c["state"], c["text"]) for c in mine] == [
+        ("ok", "1 under the key 'pixel', 1 free, 0 wait")
+    ]
+    with Session(f"tracker://{name}/pixel"):
+        busy = call("devices", "doctor", "--rpc-tracker", name)
+    assert "warn  tracker" in busy.out and "1 under the key 'pixel', 0 free" in busy.out
+    gone = f"127.0.0.1:{servers.free_port()}"
+    nobody = call("devices", "doctor", "--rpc-tracker", gone)
+    assert nobody.code == 3 and f"nobody listens at {gone}" in nobody.out
+
+
+def test_the_doctor_says_that_a_tracker_is_empty(call, tmp_path):
+    with servers.tracker(tmp_path) as process:
+        name = f"127.0.0.1:{process.port}"
+        answer = call("devices", "doctor", "--rpc-tracker", name)
+    assert answer.code == 0
+    assert "it answers, and has no device" in answer.out
+    assert f"tvm_dnnfusion.devices.server --tracker {name} --key KEY" in answer.out

@@ -44,3 +44,13 @@ def test_wrong_targets_are_refused_with_what_is_right(text: str, words: str):
     with pytest.raises(click.BadParameter) as caught:
         parse_target(text)
     assert words in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"), [("cortex-77", "cortex-a77"), ("raspberry-pi4", "raspberry-pi-4")]
+)
+def test_a_device_with_a_slip_is_answered_with_the_one_that_is_meant(text: str, meant: str):
+    with pytest.raises(click.BadParameter) as caught:
+        parse_target(text)
+    assert f"did you mean {meant!r}?" in caught.value.message
+    assert len(caught.value.message) < 200, "not the list of all devices"

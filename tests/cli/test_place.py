@@ -6,9 +6,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from tests.devices.sessions import servers
-from tvm_dnnfusion.devices.sessions import Session
+from tests.devices.sessions.conftest import wait_for
+from tvm_dnnfusion.cli.place import Place
+from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.devices.sessions import Session, parse
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +76,38 @@ def test_a_device_that_is_there_and_cannot_be_had_is_exit_code_3(call, model, de
     assert busy.code == 3 and "it serves somebody else (one session at a time)" in busy.err
     assert "Traceback" not in other.err + busy.err
     assert call("run", model, "--device", device).code == 0, "and afterwards it is free"
+
+
+class Said(Phases):
+    """Phases that remember what is noted, and then free the device."""
+
+    def __init__(self, held: Session) -> None:
+        super().__init__(Console(quiet=True), quiet=True)
+        self.held, self.notes = held, []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.held.close()
+
+
+def test_waiting_for_a_busy_device_is_said_before(tmp_path):
+    with servers.tracker(tmp_path) as tracking:
+        place = f"127.0.0.1:{tracking.port}"
+        with servers.server(tmp_path, f"--tracker={place}", "--key=pixel"):
+            wait_for(tracking.port, devices=1)
+            there = Place(parse(f"tracker://{place}/pixel"), "all", 60.0)
+            with Session(there.address) as held:
+                said = Said(held)
+                with there.session(None, said) as session:
+                    assert session.info.ours, "it was had once it was free"
+            free = Said(held)
+            wait_for(tracking.port, devices=1)
+            with there.session(None, free):
+                assert free.notes == []
+    assert said.notes == [
+        f"waiting for a device at tracker://{place}/pixel, up to 60 s: all that it has (1) are in "
+        "use, 0 other clients wait"
+    ]
 
 
 def test_a_target_of_another_machine_is_refused_before_compiling(call, model, device):

@@ -28,6 +28,15 @@ def test_a_line_per_phase_where_there_is_no_terminal():
     assert list(phases.seconds) == ["import", "lower"]
 
 
+def test_a_note_is_a_line_of_its_own_unless_all_is_quiet():
+    for quiet, lines in ((False, ["it waits for [1]", "connect: done"]), (True, [])):
+        out = io.StringIO()
+        with Phases(Console(file=out, width=20), quiet=quiet) as phases:
+            phases("connect")
+            phases.note("it waits for [1]")
+        assert [line.split(" in ")[0] for line in out.getvalue().splitlines()] == lines
+
+
 def test_a_phase_that_fails_says_so():
     out = io.StringIO()
     with pytest.raises(RuntimeError), Phases(Console(file=out)) as phases:

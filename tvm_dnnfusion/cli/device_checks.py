@@ -11,7 +11,8 @@ from tvm_dnnfusion.cli.checks import Line, State, add_one_library
 from tvm_dnnfusion.devices import android
 from tvm_dnnfusion.devices.sessions import tracker
 from tvm_dnnfusion.devices.sessions.address import RPC, TRACKER, Address
-from tvm_dnnfusion.devices.sessions.errors import SessionError
+from tvm_dnnfusion.devices.sessions.errors import SessionError, UnreachableError
+from tvm_dnnfusion.devices.sessions.tracker import KeyStatus
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.devices.sessions import DeviceInfo, Session
@@ -20,13 +21,23 @@ TRIPLES = {"x86_64": "x86_64-linux-gnu", "arm": "armv7l-linux-gnueabihf"}
 SERVER = "python -m tvm_dnnfusion.devices.server"
 
 
-def all_checks(addresses: Sequence[Address], timeout_s: float, system: str) -> Iterable[Line]:
-    """Every check in order; one that breaks is a failure itself. `system`: "gnu" or "android"."""
+def all_checks(
+    addresses: Sequence[Address],
+    timeout_s: float,
+    system: str,
+    behind: tuple[str, int] | None = None,
+) -> Iterable[Line]:
+    """Every check in order; one that breaks is a failure itself.
+
+    `system` is "gnu" or "android", `behind` host and port of a tracker whose keys shall be listed.
+    """
     checks: list[tuple[str, Callable[[], Iterable[Line]]]] = [
         ("linker", linkers),
         ("adb", adb),
         ("virtual phone", virtual_phones),
     ]
+    if behind is not None:
+        checks.append(("tracker", lambda: keys(*behind, timeout_s)))
     for address in addresses:
         checks.append(
             (str(address), lambda at=address: device(at, timeout_s, system))  # type: ignore[misc]
@@ -106,12 +117,32 @@ def device(address: Address, timeout_s: float, system: str) -> Iterable[Line]:
         yield Line(name, State.FAIL, str(error), "see the message")
 
 
-def _queue(address: Address, timeout_s: float) -> Iterable[Line]:
-    found = tracker.check(address, timeout_s)
+def keys(host: str, port: int, timeout_s: float) -> Iterable[Line]:
+    """What a tracker has: each key with its devices, free ones, and clients in the queue."""
+    name = f"tracker {host}:{port}"
+    try:
+        found = tracker.summary(host, port, timeout_s)
+    except UnreachableError as error:
+        yield Line(name, State.FAIL, str(error), "see the message")
+        return
+    for status in found:
+        yield _status(name, status)
+    if not found:
+        mend = f"start one on the device: {SERVER} --tracker {host}:{port} --key KEY"
+        yield Line(name, State.WARN, "it answers, and has no device", mend)
+
+
+def _status(name: str, found: KeyStatus) -> Line:
     text = f"{found.devices} under the key {found.key!r}, {found.free} free, {found.waiting} wait"
-    state = State.OK if found.free else State.WARN
-    mend = "" if found.free else "wait, or end the program that uses them"
-    yield Line(str(address), state, text, mend)
+    if not found.devices:
+        return Line(name, State.WARN, text, f"start a server with --key {found.key}")
+    if not found.free:
+        return Line(name, State.WARN, text, "wait, or end the program that uses them")
+    return Line(name, State.OK, text)
+
+
+def _queue(address: Address, timeout_s: float) -> Iterable[Line]:
+    yield _status(str(address), tracker.check(address, timeout_s))
 
 
 def _facts(name: str, session: Session) -> Iterable[Line]:

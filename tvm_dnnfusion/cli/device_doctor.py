@@ -7,7 +7,7 @@ import click
 from tvm_dnnfusion.cli import device_checks, options
 from tvm_dnnfusion.cli.doctor import emit_lines
 from tvm_dnnfusion.cli.place import address_of
-from tvm_dnnfusion.devices.sessions.address import FORMS, parse
+from tvm_dnnfusion.devices.sessions.address import FORMS, host_port, parse
 
 
 @click.command("doctor")
@@ -15,7 +15,11 @@ from tvm_dnnfusion.devices.sessions.address import FORMS, parse
     "--device", "devices", multiple=True, metavar="ADDRESS",
     help=f"A device to look at, may be given again: {FORMS}. Default: the virtual phones that run.",
 )  # fmt: skip
-@click.option("--rpc-tracker", metavar="HOST:PORT", help="A tracker of the device to look at.")
+@click.option(
+    "--rpc-tracker",
+    metavar="HOST:PORT",
+    help="A tracker of the device to look at; without --rpc-key: what keys and devices it has.",
+)
 @click.option("--rpc-key", metavar="KEY", help="The key that the tracker knows it under.")
 @click.option(
     "--timeout",
@@ -41,7 +45,10 @@ def doctor(
     for it. Exits with 3 when something is broken; warnings do not count.
     """
     named = [parse(text) for text in devices]
-    behind = address_of(None, rpc_tracker, rpc_key)
-    addresses = [*named, *([behind] if behind else [])] or list(device_checks.running_phones())
-    lines = device_checks.all_checks(addresses, timeout, "android" if android else "gnu")
-    return emit_lines(lines, as_json)
+    tracker = host_port(rpc_tracker) if rpc_tracker is not None and rpc_key is None else None
+    behind = None if tracker else address_of(None, rpc_tracker, rpc_key)
+    addresses = [*named, *([behind] if behind else [])]
+    if not addresses and tracker is None:
+        addresses = list(device_checks.running_phones())
+    system = "android" if android else "gnu"
+    return emit_lines(device_checks.all_checks(addresses, timeout, system, tracker), as_json)

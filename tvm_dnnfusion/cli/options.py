@@ -228,6 +228,13 @@ def parse_target(text: str) -> dict[str, object]:
     found = _from_json(text) if text.lstrip().startswith("{") else _from_words(text)
     complaint = _complaint(found)
     if complaint is not None:
+        meant = registry.closest(text)
+        if "Target kind" in complaint and meant is not None:
+            raise click.BadParameter(
+                f"{text!r} is no device and no target of TVM; did you mean {meant!r}? "
+                "`dnnfusion devices list` shows all devices",
+                param_hint="--target",
+            )
         devices = ", ".join(registry.names())
         raise click.BadParameter(
             f"{text!r} is no target: {complaint}. Give a device ({devices}), "

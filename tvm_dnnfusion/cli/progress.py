@@ -61,6 +61,11 @@ class Phases:
             detail = f"{done}/{total}" if total else ""
             self._live.update(self._task, completed=done, total=total, detail=detail)
 
+    def note(self, text: str) -> None:
+        """Say why a phase takes long, as a line of its own."""
+        if not self._quiet:
+            self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def _begin(self, phase: str) -> None:
         self.current = phase
         self._began = time.perf_counter()

@@ -63,9 +63,14 @@ def get(name: str) -> DeviceSpec:
         return _REGISTERED[name]
     if name == host().name:
         return host()
-    close = difflib.get_close_matches(name, names(), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    close = closest(name)
+    hint = f"; did you mean {close!r}?" if close else ""
     raise DeviceError(f"no device named {name!r}{hint} Known: {', '.join(names())}")
+
+
+def closest(name: str) -> str | None:
+    """The device whose name looks most like this one; None where none does."""
+    return next(iter(difflib.get_close_matches(name, names(), n=1)), None)
 
 
 @lru_cache(maxsize=1)
