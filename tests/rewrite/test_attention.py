@@ -15,15 +15,19 @@ B, H, S, T, D = 2, 3, 5, 7, 4
 
 
 def _graph(
-    scale: str | None = "multiply", mask: bool = True, axis: int = -1, reuse: str | None = None
+    scale: str | None = "multiply",
+    mask: bool = True,
+    axis: int = -1,
+    reuse: str | None = None,
+    dtype: str = "float32",
 ) -> Graph:
     """softmax(q k^T * s + mask) v; `reuse` also returns the scores or the weights."""
     b = GraphBuilder()
-    q, v = b.input("q", (B, H, S, D)), b.input("v", (B, H, T, D))
-    k = b.input("k", (B, H, D, T))
+    q, v = b.input("q", (B, H, S, D), dtype), b.input("v", (B, H, T, D), dtype)
+    k = b.input("k", (B, H, D, T), dtype)
     scores = b.op("matmul", q, k)
-    x = b.op(scale, scores, b.constant("s", np.float32(0.5))) if scale else scores
-    x = b.op("add", x, b.input("m", (B, 1, 1, T))) if mask else x
+    x = b.op(scale, scores, b.constant("s", np.full((), 0.5, dtype))) if scale else scores
+    x = b.op("add", x, b.input("m", (B, 1, 1, T), dtype)) if mask else x
     weights = b.op("nn.softmax", x, axis=axis)
     b.output(b.op("matmul", weights, v))
     if reuse is not None:
@@ -52,9 +56,15 @@ def test_each_form_is_recognised_and_keeps_its_values(scale: str | None, mask: b
     np.testing.assert_allclose(got, want, rtol=1e-12)
 
 
+def test_attention_in_float16_is_recognised() -> None:
+    """The block computes it in float32, where the three operators would round in between."""
+    assert rewrite(_graph(dtype="float16")).report.counts[RULE] == 1
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
+        ({"dtype": "float64"}, "the operands must be float32, or all float16"),
         ({"axis": 2}, "the softmax must be over the last of four axes"),
         ({"reuse": "weights"}, "another op reads the softmax"),
         ({"reuse": "scores"}, "no product of queries and keys"),

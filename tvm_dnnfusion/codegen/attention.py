@@ -24,6 +24,7 @@ from tvm_dnnfusion.codegen.params import Choices, divisors
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
 from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, key_tile, product_limit, vectors_of
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute
+from tvm_dnnfusion.codegen.wide import SHORT, WIDE, narrow, wide
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -31,14 +32,21 @@ Dims = tuple[int, ...]
 
 
 def attention(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
-    """nn.attention and nn.attention_bias, without causal masks and windows."""
+    """nn.attention and nn.attention_bias, without causal masks and windows; float32 inside."""
     if op.attr("causal_mask") is not None or op.attr("window_size") is not None:
         raise NotLowerable(f"{op.kind} with a causal mask or a window")
-    query, key, value = inputs[:3]
-    bias = inputs[3] if len(inputs) > 3 else None
-    if query.dtype != "float32":
-        raise NotLowerable(f"{op.kind} of {query.dtype}")
+    dtype = inputs[0].dtype
+    if dtype != WIDE and dtype not in SHORT:
+        raise NotLowerable(f"{op.kind} of {dtype}")
     stages.anchor("attention")
+    query, key, value, *bias = map(wide, inputs)
+    return narrow(_attention(op, query, key, value, bias[0] if bias else None, stages), dtype)
+
+
+def _attention(
+    op: Op, query: Value, key: Value, value: Value, bias: Value | None, stages: Stages
+) -> Value:
+    """The operator over operands in float32."""
     lanes = stages.device.lanes(query.dtype)
     batch, rows, heads, depth = query.shape
     width, keys = value.shape[3], key.shape[1]

@@ -6,6 +6,7 @@ still one kernel; its stages are full buffers until a schedule inlines them.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import tvm
@@ -17,7 +18,8 @@ from tvm.s_tir import analysis as stir
 from tvm_dnnfusion.codegen.block import Kernel, escaping
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.stages import NotLowerable
-from tvm_dnnfusion.ecg.graph import Graph, Op
+from tvm_dnnfusion.codegen.wide import FOLDS, SHORT, WIDE
+from tvm_dnnfusion.ecg.graph import Graph, Op, Ref, attrs, map_refs
 from tvm_dnnfusion.frontend.to_relax import graph_to_relax
 
 
@@ -29,13 +31,48 @@ def block_graph(ops: tuple[Op, ...], graph: Graph) -> Graph:
     return Graph(tensors, ops, read, escaping(ops, graph))
 
 
+def widened(graph: Graph) -> Graph:
+    """The graph with what folds float16 computed in float32, as the templates do (`wide.py`).
+
+    y = op(x): float16   ->   y = astype(op(astype(x, "float32")), "float16")
+    """
+    if not any(_folds_short(op, graph) for op in graph.ops):
+        return graph
+    tensors, ops = dict(graph.tensors), []
+
+    def cast(name: str, source: str, target: str, dtype: str) -> None:
+        ops.append(Op(name, "astype", (Ref(source),), (target,), attrs(dtype=dtype)))
+
+    for op in graph.ops:
+        if not _folds_short(op, graph):
+            ops.append(op)
+            continue
+        names = [t for t in (*op.inputs, *op.outputs) if graph.tensors[t].dtype in SHORT]
+        twins = {t: f"{op.name}.{t}.{WIDE}" for t in dict.fromkeys(names)}
+        tensors.update({w: replace(graph.tensors[t], name=w, dtype=WIDE) for t, w in twins.items()})
+        for t in dict.fromkeys(op.inputs):
+            if t in twins:
+                cast(f"{twins[t]}.in", t, twins[t], WIDE)
+        args = tuple(map_refs(a, twins) for a in op.args)
+        outputs = tuple(twins.get(t, t) for t in op.outputs)
+        ops.append(replace(op, args=args, outputs=outputs))
+        for t in op.outputs:
+            if t in twins:
+                cast(f"{twins[t]}.out", twins[t], t, graph.tensors[t].dtype)
+    return replace(graph, tensors=tensors, ops=tuple(ops))
+
+
+def _folds_short(op: Op, graph: Graph) -> bool:
+    return op.kind in FOLDS and graph.tensors[op.outputs[0]].dtype in SHORT
+
+
 def lower_plain(name: str, ops: tuple[Op, ...], graph: Graph) -> Kernel:
     """The kernel of a block by way of TVM's legalisation.
 
     Raises NotLowerable when TVM has no TIR for one of the ops.
     """
     sub = block_graph(ops, graph)
-    legal = relax.transform.LegalizeOps()(graph_to_relax(sub))
+    legal = relax.transform.LegalizeOps()(graph_to_relax(widened(sub)))
     bindings = [b for block in legal["main"].body.blocks for b in block.bindings]
     for b in bindings:
         if isinstance(b.value, relax.Call) and b.value.op != tvm.ir.Op.get("relax.call_tir"):

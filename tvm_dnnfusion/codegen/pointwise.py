@@ -15,6 +15,7 @@ from tvm_dnnfusion.codegen import vecmath
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 from tvm_dnnfusion.codegen.vecmath import hidden
+from tvm_dnnfusion.codegen.wide import with_twin
 from tvm_dnnfusion.ecg.graph import Op
 
 
@@ -224,12 +225,11 @@ SPECIAL: Mapping[str, Callable[[Op, list[Value], tuple[int, ...], str], Value]] 
 
 def emit(op: Op, inputs: list[Value], shape: tuple[int, ...], dtype: str) -> Value | None:
     """The value of a One-to-One op, or None if it is not one that is known here."""
-    if op.kind in TRANSCENDENTAL:
-        return elementwise(op, TRANSCENDENTAL[op.kind], inputs, shape, dtype)
-    if op.kind in UNARY:
-        return elementwise(op, UNARY[op.kind], inputs, shape, dtype)
-    if op.kind in BINARY and len(inputs) == 2:
-        return elementwise(op, BINARY[op.kind], inputs, shape, dtype)
+    fn = TRANSCENDENTAL.get(op.kind) or UNARY.get(op.kind)
+    if fn is None and len(inputs) == 2:
+        fn = BINARY.get(op.kind)
+    if fn is not None:
+        return with_twin(op.kind, inputs, dtype, lambda v, d: elementwise(op, fn, v, shape, d))
     special = SPECIAL.get(op.kind)
     return special(op, inputs, shape, dtype) if special else None
 

@@ -11,7 +11,8 @@ from tvm_dnnfusion.codegen.conv_shape import PLAIN_LAYOUTS, window_domain
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.movement import padded
 from tvm_dnnfusion.codegen.stages import MAX, NotLowerable, Stages, lowest, zero
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load
+from tvm_dnnfusion.codegen.wide import SHORT, WIDE, narrow
 from tvm_dnnfusion.codegen.window import bordered
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -32,6 +33,9 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
     if stages.tail is op or (stages.device.kind == "gpu" and stages.anchored):
         return _after_convolution(op, x, shape, rank, average, stages)
     stages.anchor("pool")
+    dtype = x.dtype
+    if average and x.wide is not None and not x.resident:
+        x = x.wide  # powers of a p-norm, before they overflow
     layout = _layout(x)
     if stages.device.kind == "cpu":
         taps = _taps(op, stages.resident(x), layout, rank, average)
@@ -44,9 +48,14 @@ def pooling(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Value:
         taps,
         op.ints("pool_size"),
         te.sum if average else MAX,
-        stages.sums(x.dtype) if average else "",
+        _sums(x.dtype) if average else "",
     )
-    return _result(op, narrowed(stage, x.dtype), x, shape, layout, rank, average)
+    return narrow(_result(op, stage, x, shape, layout, rank, average), dtype)
+
+
+def _sums(dtype: str) -> str:
+    """The dtype of an average's sums: of short floats float32, "" for the same."""
+    return WIDE if dtype in SHORT else ""
 
 
 def _with_border(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:
@@ -98,9 +107,9 @@ def _after_convolution(
         _covered(op, mid, layout, rank),
         op.ints("pool_size"),
         te.sum if average else MAX,
-        stages.sums(x.dtype) if average else "",
+        _sums(x.dtype) if average else "",
     )
-    return _result(op, narrowed(stage, x.dtype), x, shape, layout, rank, average)
+    return narrow(_result(op, stage, x, shape, layout, rank, average), x.dtype)
 
 
 def _middle(op: Op, x: Value, layout: Layout, average: bool, stages: Stages) -> Value:

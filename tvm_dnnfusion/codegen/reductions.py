@@ -1,7 +1,8 @@
 """Many-to-Many ops that fold rows: reductions, softmax, normalisations.
 
 Each becomes a few stages over the same rows (`Stages.reduce`), with everything pointwise between
-them folded in; a schedule puts them all under one loop over rows.
+them folded in; a schedule puts them all under one loop over rows. All but maxima and minima are
+computed in float32 where their operands are float16, and narrowed last (`wide.py`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tvm_dnnfusion.codegen.movement import reshape as view
 from tvm_dnnfusion.codegen.pointwise import broadcast
 from tvm_dnnfusion.codegen.stages import MAX, MIN, NotLowerable, Stages, highest, lowest, one, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value
+from tvm_dnnfusion.codegen.wide import narrow, wide
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
 Dims = tuple[int, ...]
@@ -86,12 +88,12 @@ def variance(stages: Stages, x: Value, centre: Value, axes: Dims) -> Value:
 
 def reduction(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages) -> Value:
     """sum, mean, max, min, prod, variance, std over axes."""
-    x = inputs[0]
+    x, dtype = inputs[0], inputs[0].dtype
     axes = _axes(op, len(x.shape))
     if not axes:
         return _map([x], lambda v: v, x.shape, x.dtype)
     if op.kind in ("variance", "std"):
-        x = stages.resident(x)
+        x = _rows(x, stages)
         out = variance(stages, x, mean(stages, x, axes), axes)
         if op.kind == "std":
             if "float" not in x.dtype:
@@ -99,33 +101,42 @@ def reduction(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: St
             out = _map([out], tirx.sqrt, out.shape, out.dtype)
     else:
         combine, identity = _FOLD[op.kind]
+        x = x if op.kind in ("max", "min") else wide(x)  # those two are exact
         out = stages.reduce(x, axes, combine, identity)
         if op.kind == "mean":
             out = _divided(out, _count(x.shape, axes))
-    return out if out.shape == shape else view(op, [out], shape, graph)
+    return narrow(out if out.shape == shape else view(op, [out], shape, graph), dtype)
+
+
+def _rows(x: Value, stages: Stages) -> Value:
+    """The operand of several stages in float32, read by loads."""
+    if x.wide is not None and not x.resident:
+        return stages.resident(wide(x))
+    return wide(stages.resident(x))
 
 
 def softmax(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages) -> Value:
     """softmax and log_softmax along one axis, by the shifted form."""
     axes = (int(op.attr("axis", -1)) % len(shape),)  # type: ignore[arg-type]
-    x = stages.resident(inputs[0])
+    x, dtype = _rows(inputs[0], stages), inputs[0].dtype
     top = stages.reduce(x, axes, MAX, lowest)
     if op.kind == "nn.log_softmax":
         power = _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype)
         total = stages.reduce(power, axes, te.sum, zero)
-        return _map([x, top, total], lambda a, m, s: a - m - vecmath.log(s), shape, x.dtype)
+        out = _map([x, top, total], lambda a, m, s: a - m - vecmath.log(s), shape, x.dtype)
+        return narrow(out, dtype)
     power = stages.hold(
         _map([x, top], lambda a, m: vecmath.exp(a - m), shape, x.dtype), layout=x.layout
     )
     total = stages.reduce(power, axes, te.sum, zero)
     inverse = _map([total], lambda s: tirx.const(1.0, x.dtype) / s, total.shape, x.dtype)
     held = stages.hold(inverse, "red", total.layout)
-    return _map([power, held], lambda e, r: e * r, shape, x.dtype)
+    return narrow(_map([power, held], lambda e, r: e * r, shape, x.dtype), dtype)
 
 
 def _normalised(stages: Stages, x: Value, axes: Dims, epsilon: float, centred: bool) -> Value:
-    """(x - mean) / sqrt(variance + epsilon), or x / sqrt(mean of squares + epsilon)."""
-    x = stages.resident(x)
+    """(x - mean) / sqrt(variance + epsilon), or x / sqrt(mean of squares + epsilon): wide."""
+    x = _rows(x, stages)
     centre = stages.hold(mean(stages, x, axes), "red", _row_layout(x, axes)) if centred else None
     if centre is not None:
         spread = variance(stages, x, centre, axes)
@@ -148,8 +159,10 @@ def _row_layout(x: Value, axes: Dims) -> Any:
     return x.layout if x.layout.blocked and x.layout.axis not in axes else PLAIN
 
 
-def _affine(x: Value, scale: Value | None, shift: Value | None, dims: Dims) -> Value:
-    """x * scale + shift, both indexed by the dims `dims` of x."""
+def _affine(x: Value, scale: Value | None, shift: Value | None, dims: Dims, dtype: str) -> Value:
+    """x * scale + shift as `dtype`, both indexed by the dims `dims` of x."""
+    scale = scale and wide(scale)
+    shift = shift and wide(shift)
 
     def pick(index: Index) -> Index:
         return tuple(index[d] for d in dims)
@@ -160,7 +173,7 @@ def _affine(x: Value, scale: Value | None, shift: Value | None, dims: Dims) -> V
             out = out * body.read(scale, pick(index))
         return out + body.read(shift, pick(index)) if shift is not None else out
 
-    return Value(x.shape, x.dtype, at, layout=x.layout)
+    return narrow(Value(x.shape, x.dtype, at, layout=x.layout), dtype)
 
 
 def layer_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages) -> Value:
@@ -170,14 +183,15 @@ def layer_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: S
     x = _normalised(stages, inputs[0], axes, epsilon, True)
     gamma = inputs[1] if op.attr("scale", True) else None
     beta = inputs[2] if op.attr("center", True) else None
-    return _affine(x, gamma, beta, axes)
+    return _affine(x, gamma, beta, axes, inputs[0].dtype)
 
 
 def rms_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages) -> Value:
     """rms_norm(x, weight; axes, epsilon)."""
     axes = tuple(a % len(shape) for a in op.ints("axes"))
     epsilon = float(op.attr("epsilon", 1e-5))  # type: ignore[arg-type]
-    return _affine(_normalised(stages, inputs[0], axes, epsilon, False), inputs[1], None, axes)
+    x = _normalised(stages, inputs[0], axes, epsilon, False)
+    return _affine(x, inputs[1], None, axes, inputs[0].dtype)
 
 
 def instance_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages) -> Value:
@@ -188,7 +202,7 @@ def instance_norm(op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages
     x = _normalised(stages, inputs[0], axes, epsilon, True)
     gamma = inputs[1] if op.attr("scale", True) else None
     beta = inputs[2] if op.attr("center", True) else None
-    return _affine(x, gamma, beta, (channel,))
+    return _affine(x, gamma, beta, (channel,), inputs[0].dtype)
 
 
 def group_norm(
@@ -207,7 +221,7 @@ def group_norm(
     )
     gamma = inputs[1] if op.attr("scale", True) else None
     beta = inputs[2] if op.attr("center", True) else None
-    return _affine(view(op, [x], shape, graph), gamma, beta, (1,))
+    return _affine(view(op, [x], shape, graph), gamma, beta, (1,), inputs[0].dtype)
 
 
 def adaptive_mean(
@@ -216,7 +230,7 @@ def adaptive_mean(
     """nn.adaptive_avg_pool to one element per channel: the mean of each map."""
     if any(n != 1 for n in shape[2:]) or not str(op.attr("layout")).startswith("NC"):
         return None
-    return mean(stages, inputs[0], tuple(range(2, len(shape))))
+    return narrow(mean(stages, wide(inputs[0]), tuple(range(2, len(shape)))), inputs[0].dtype)
 
 
 KINDS: Mapping[str, Callable[..., Value | None]] = {

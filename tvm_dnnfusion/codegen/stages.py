@@ -25,7 +25,7 @@ from tvm import te, tirx
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import Tile
-from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, narrowed, store
+from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, load, store
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 
@@ -77,7 +77,7 @@ class Stages:
         return tensor
 
     def sums(self, dtype: str) -> str:
-        """The dtype in which sums of `dtype` are kept, "" for its own."""
+        """The dtype in which sums of products of `dtype` are kept, "" for its own."""
         return self.device.sums if dtype == "float16" else ""
 
     def hold(self, value: Value, role: str = "hold", layout: Layout = PLAIN) -> Value:
@@ -128,9 +128,8 @@ class Stages:
                 logical[a] = i
             return body.read(value, tuple(logical))
 
-        sums = self.sums(value.dtype) if combine is te.sum else ""
-        stage = compute(self.name(role), layout.shape(kept), expr, extents, combine, sums)
-        return load(narrowed(stage, value.dtype), kept, layout)
+        stage = compute(self.name(role), layout.shape(kept), expr, extents, combine)
+        return load(stage, kept, layout)
 
     def _reduce_lanes(
         self,
@@ -159,10 +158,9 @@ class Stages:
                 k < n, lambda: body.read(value, tuple(place)), lambda: identity(value.dtype)
             )
 
-        sums = self.sums(value.dtype) if combine is te.sum else ""
-        part = compute(self.name("part"), (*kept, lanes), partial, extents, combine, sums)
+        part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
         stage = compute(self.name(role), kept, lambda body, index: part(*index), (lanes,), combine)
-        return load(narrowed(stage, value.dtype), kept)
+        return load(stage, kept)
 
 
 def row_items(device: DeviceSpec, extent: int, lanes: int) -> int:

@@ -122,7 +122,8 @@ class Value:
     the index. `layout` is how the elements lie in memory, or would best be written. `push` maps an
     index of the block's anchor (its heavy op) to the index of this value that depends on it, where
     that is one to one; `moved` says that the order is not the anchor's. `weight` counts the loads
-    in the expression of an element, written out.
+    in the expression of an element, written out. `wide` is the twin in float32 of a value in
+    float16, where one was made; `narrowed`: the value is that twin, rounded (`wide.py`).
     """
 
     shape: tuple[int, ...]
@@ -134,6 +135,8 @@ class Value:
     push: Callable[[Body, Index], Index] | None = field(default=None, repr=False)
     moved: bool = False
     weight: int = 1
+    wide: Value | None = field(default=None, repr=False)
+    narrowed: bool = False
 
 
 def load(
@@ -150,9 +153,11 @@ def load(
 
 
 def lies_in_rows(value: Value) -> bool:
-    """Whether an element is a load, and those of a row (the last axis) lie side by side."""
+    """Whether an element is a load, or one that is widened, and those of a row (the last axis) lie
+    side by side."""
     index = tuple(tirx.Var(f"i{a}", "int32") for a in range(len(value.shape)))
     element = value.at(Body(dict(zip(index, value.shape))), index)
+    element = element.value if isinstance(element, tirx.Cast) else element
     loaded = isinstance(element, tvm.ir.Call)
     return value.resident and loaded and element.args[-1].same_as(index[-1])
 

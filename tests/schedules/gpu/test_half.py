@@ -1,4 +1,4 @@
-"""float16 on GPUs, with sums in float16 and in float32.
+"""float16 on GPUs, with sums of products in float16 and in float32; means are always in float32.
 
 PoCL has no cl_khr_fp16. There the kernels run with `half` read as `float` and with float32 in their
 buffers: what they compute from what shows, the rounding of float16 does not. That is measured with
@@ -50,12 +50,28 @@ def mean(b):
     return b.op("mean", b.input("x", (4, 2048), "float16"), axis=(1,))
 
 
+def layer_norm(b):
+    x, w = b.input("x", (8, 512), "float16"), b.constant("w", _values(512))
+    return b.op("nn.layer_norm", b.op("multiply", x, _hundred(b)), w, w, axes=(-1,))
+
+
+def softmax(b):
+    return b.op("nn.softmax", b.input("x", (4, 2048), "float16"), axis=-1)
+
+
+def _hundred(b):
+    return b.constant("c", np.full((), 100, "float16"))
+
+
 def average(b):
     x = b.input("x", (1, 16, 28, 28), "float16")
     return b.op("nn.avg_pool2d", x, pool_size=(7, 7), strides=(7, 7))
 
 
-BLOCKS = (convolution, depthwise, product, mean, average)
+BLOCKS = (convolution, depthwise, product, mean, average, layer_norm, softmax)
+PRODUCTS = (convolution, depthwise, product)
+"""Those that the option is for."""
+
 LONG = (convolution, product)
 """Those whose sums are long enough for errors to add up, and of both signs. Each is one kernel: the
 host would make memory between kernels as small as float16 is."""
@@ -72,7 +88,8 @@ def test_the_option_says_in_which_type_sums_are_kept(make, sums):
     spec = with_sums(device(DEVICES[0]), sums)
     source = kernels.built(scheduled(lowered(built(make), None, spec), spec), spec).source
     held = re.findall(r"^  (float|half)\d* (?:anchor|part|red)\d\w*_ptr\[", source, re.MULTILINE)
-    assert set(held) == {"half" if sums == "float16" else "float"}
+    short = sums == "float16" and make in PRODUCTS
+    assert set(held) == {"half" if short else "float"}
     if make in LONG:
         assert "__global float" not in source, "what lies in memory stays float16"
 
@@ -96,10 +113,10 @@ def test_errors_of_sums(make):
 
 
 @pytest.mark.parametrize("sums", ["float16", "float32"])
-@pytest.mark.parametrize("make", LONG)
+@pytest.mark.parametrize("make", [*LONG, layer_norm, softmax])
 def test_numbers(make, sums):
     machine, graph = opencl(), built(make)
-    spec = with_sums(device(DEVICES[LONG.index(make)]), sums)
+    spec = with_sums(device(DEVICES[BLOCKS.index(make) % 2]), sums)
     kernel, feed = lowered(graph, None, spec), feed_of(graph)
     with halves_as_floats():
         made = kernels.built(scheduled(kernel, spec), spec).module

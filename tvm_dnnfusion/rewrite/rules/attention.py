@@ -53,8 +53,9 @@ def _attention(s: Site) -> Mapping[str, str] | Miss | None:
     shapes = [s.work.tensors[t].dims for t in (query, keys, values)]
     if any(len(d) != 4 or d[:2] != dims[:2] for d in shapes):
         return Miss("batch and heads must be the same in all operands")
-    if any(s.work.tensors[t].dtype != "float32" for t in (query, keys, values)):
-        return Miss("the operands must be float32")
+    types = {s.work.tensors[t].dtype for t in (query, keys, values, found.mask or values)}
+    if len(types) > 1 or not types <= {"float32", "float16"}:
+        return Miss("the operands must be float32, or all float16")
     return {s.root.output: _emit(s, found, (query, keys, values), guarded is not None)}
 
 
@@ -84,7 +85,8 @@ def _emit(s: Site, found: _Scores, operands: tuple[str, str, str], guarded: bool
         mask = found.mask if four == dims else draft.op("reshape", found.mask, Lit("shape", four))
         out = draft.op("nn.attention_bias", q, k, v, mask, scale=found.scale)
     if guarded:
-        out = draft.op("where", draft.op("isnan", out), draft.constant("zero", np.float32(0)), out)
+        zero = draft.constant("zero", np.zeros((), s.work.tensors[query].dtype))
+        out = draft.op("where", draft.op("isnan", out), zero, out)
     return draft.op("permute_dims", out, axes=(0, 2, 1, 3))
 
 
@@ -132,6 +134,6 @@ RULES = (
         program=_attention,
         kinds=("matmul",),
         always=True,
-        note="Four axes, float32. Scale, mask and PyTorch's guard against NaN may be missing.",
+        note="Four axes, float32 or 16. Scale, mask, PyTorch's guard against NaN may be missing.",
     ),
 )
