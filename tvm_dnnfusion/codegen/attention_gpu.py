@@ -19,8 +19,9 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen import vecmath
+from tvm_dnnfusion.codegen.gpu_rows import ROW_ITEMS
 from tvm_dnnfusion.codegen.pointwise import broadcast
-from tvm_dnnfusion.codegen.stages import MAX, ROW_ITEMS, Stages, lowest, zero
+from tvm_dnnfusion.codegen.stages import MAX, Stages, lowest, zero
 from tvm_dnnfusion.codegen.value import Body, Index, Value, compute, lies_in_rows
 
 PACKED_BLOCKS = 4

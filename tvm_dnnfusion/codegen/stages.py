@@ -9,12 +9,14 @@ A stage is a te.Tensor; its name says its role, and schedules find it by that na
     border   what the windows of a GPU's pooling cover
     mid      the epilogue between a convolution and the pooling that follows it; attention's result
     part*    vector-wide partial results of a reduction,  red* its result
+    meet*    partial results of a GPU's many work-items, folded into fewer
     hold*    a row that several stages read
     out*     an output of the kernel
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 from tvm import te, tirx
 
+from tvm_dnnfusion.codegen.gpu_rows import beside_anchor, meeting, row_items
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
 from tvm_dnnfusion.codegen.params import Choices
 from tvm_dnnfusion.codegen.tiles import Tile
@@ -32,11 +35,6 @@ from tvm_dnnfusion.ecg.graph import Op
 
 class NotLowerable(Exception):
     """The block has a form that no template covers; it is lowered in the plain way."""
-
-
-ROW_ITEMS = 8
-"""Work-items of a GPU that fold a row together: with four floats each, two cache lines of 64 bytes,
-which is what drivers of Adreno and Mali answer. More would wait at the end for a longer fold."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,6 @@ class Stages:
         kept = tuple(1 if a in axes else n for a, n in enumerate(shape))
         lanes = self.device.lanes(value.dtype if value.dtype != "bool" else "int8")
         if last in axes and not value.layout.blocked and shape[last] >= 2 * lanes:
-            lanes *= row_items(self.device, shape[last], lanes)
             return self._reduce_lanes(value, axes, kept, lanes, combine, identity, role)
         layout = value.layout if value.layout.blocked and value.layout.axis not in axes else PLAIN
         extents = tuple(shape[a] for a in axes)
@@ -141,34 +138,51 @@ class Stages:
         identity: Callable[[str], Any],
         role: str,
     ) -> Value:
-        n = value.shape[-1]
-        chunks = -(-n // lanes)
-        others = tuple(a for a in axes if a != len(value.shape) - 1)
-        extents = (*(value.shape[a] for a in others), chunks)
+        row = self._row_axes(value, axes)
+        n = math.prod(value.shape[a] for a in row)
+        whole, width = n % lanes == 0, lanes
+        if self.anchored:  # one schedule of theirs holds the rows with what the anchor makes
+            lanes *= beside_anchor(self.device, n, lanes)
+        else:
+            lanes *= row_items(self.device, math.prod(kept), n, lanes)
+        others = tuple(a for a in axes if a not in row)
+        extents = (*(value.shape[a] for a in others), -(-n // lanes))
 
         def partial(body: Body, index: Index) -> Any:
             place = list(index[: len(kept)])
             for a, i in zip(others, index[len(kept) + 1 :]):
                 place[a] = i
-            k = index[-1] * lanes + index[len(kept)]
-            place[-1] = k
+            rest = k = index[-1] * lanes + index[len(kept)]
+            for a in reversed(row):
+                place[a] = rest if a == row[0] else tirx.indexmod(rest, value.shape[a])
+                rest = rest if a == row[0] else tirx.indexdiv(rest, value.shape[a])
             if n % lanes == 0:
                 return body.read(value, tuple(place))
+            # one condition for a vector, where the row ends with one
+            inside = tirx.indexdiv(k, width) < n // width if whole else k < n
             return body.where(
-                k < n, lambda: body.read(value, tuple(place)), lambda: identity(value.dtype)
+                inside, lambda: body.read(value, tuple(place)), lambda: identity(value.dtype)
             )
 
         part = compute(self.name("part"), (*kept, lanes), partial, extents, combine)
+        middle = 0 if self.anchored or self.device.kind != "gpu" else meeting(lanes)
+        if middle:
+            all_of, steps = part, lanes // middle
+
+            def meet(body: Body, index: Index) -> Any:
+                return all_of(*index[: len(kept)], index[-1] * middle + index[len(kept)])
+
+            part = compute(self.name("meet"), (*kept, middle), meet, (steps,), combine)
+            lanes = middle
         stage = compute(self.name(role), kept, lambda body, index: part(*index), (lanes,), combine)
         return load(stage, kept)
 
-
-def row_items(device: DeviceSpec, extent: int, lanes: int) -> int:
-    """Work-items of a GPU that fold a row together; 1 on CPUs, and where a row does not divide."""
-    if device.kind != "gpu":
-        return 1
-    fits = (n for n in (ROW_ITEMS, ROW_ITEMS // 2, 2) if extent % (n * lanes) == 0)
-    return next((n for n in fits if extent >= 2 * n * lanes), 1)
+    def _row_axes(self, value: Value, axes: tuple[int, ...]) -> tuple[int, ...]:
+        """The folded axes that are one row: the last, on GPUs with those just before it."""
+        first = len(value.shape) - 1
+        while self.device.kind == "gpu" and not self.anchored and first - 1 in axes:
+            first -= 1
+        return tuple(range(first, len(value.shape)))
 
 
 def zero(dtype: str) -> Any:

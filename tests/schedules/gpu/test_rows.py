@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 
 from tests.helpers import built, weights
@@ -29,14 +32,70 @@ def layer_norm(shape):
     return built(make)
 
 
+def items_of(made: Any) -> tuple[int, int]:
+    """Work-items of a row, and groups, of a kernel that folds rows."""
+    tags = made.threads[0]
+    return tags["threadIdx.x"], tags["blockIdx.x"]
+
+
 @pytest.mark.parametrize("name", DEVICES)
 @pytest.mark.parametrize("make", [softmax, layer_norm])
-def test_a_row_is_folded_by_eight_items_in_one_kernel(make, name):
-    _, made = kernel_of(make((24, 128)), name)
-    assert made.source.count("// Function:") == 1
-    assert made.group == 64  # eight of the 24 rows, eight items each
+def test_many_short_rows_are_folded_by_few_items_each_in_one_kernel(make, name):
+    _, made = kernel_of(make((1536, 64)), name)
+    assert made.kernels == 1
+    assert items_of(made) == (8, 192)  # eight rows of a group, eight items each
     assert "vload4(0, p0_ptr" in made.source
     assert 0 < made.source.count("barrier(") <= 5
+
+
+FEW = [(1, 32000), (1, 1, 768), (32000,), (1, 1000), (2, 3001), (197, 768)]
+"""Rows that leave most of a GPU idle where eight items fold each of them."""
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("shape", FEW)
+@pytest.mark.parametrize("make", [softmax, layer_norm])
+def test_few_long_rows_are_folded_by_whole_groups_in_one_kernel(make, shape, name):
+    _, made = kernel_of(make(shape), name)
+    items, groups = items_of(made)
+    assert made.kernels == 1
+    if len(shape) > 1 and shape[0] == 197 and name == DEVICES[0]:
+        assert items == 8  # a Mali's waves are as narrow, and 197 rows are enough
+    else:
+        assert items >= (32 if shape[-1] < 30000 else 256)
+    assert groups == math.prod(shape[:-1])
+    if shape[-1] % 4 == 0:
+        assert "vload4(0, p0_ptr" in made.source
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("shape", [*FEW, (5, 4099), (3, 9, 28)])
+@pytest.mark.parametrize("make", [softmax, layer_norm])
+def test_numbers_of_few_long_rows(make, shape, name):
+    if DEVICES[len(shape) % 2] == name:
+        pytest.skip("each shape on one device")
+    check(make(shape), name, rtol=1e-4)
+
+
+@pytest.mark.parametrize("keepdims", [False, True])
+@pytest.mark.parametrize("axes", [(1, 2, 3), (0, 1, 2, 3), (2, 3)])
+def test_a_mean_of_whole_maps_is_one_kernel(axes, keepdims):
+    graph = built(
+        lambda b: b.op("mean", b.input("x", (1, 3, 56, 50)), axis=axes, keepdims=keepdims)
+    )
+    made = check(graph, DEVICES[1])
+    assert made.kernels == 1
+    assert items_of(made)[0] >= 64
+
+
+def test_an_instance_norm_gives_each_channel_a_group():
+    def make(b):
+        return b.op("nn.instance_norm", b.input("x", (1, 6, 40, 40)), weights(b, 6), weights(b, 6),
+                    channel_axis=1, axes=(2, 3))  # fmt: skip
+
+    made = check(built(make), DEVICES[0], rtol=1e-4)
+    assert made.kernels == 1
+    assert items_of(made)[1] == 6
 
 
 @pytest.mark.parametrize("name", DEVICES)

@@ -6,7 +6,8 @@
       for l: red = ...                                   by every work-item, in a register
       for c: for item in threadIdx.x: for l in vectorized(4): out[...] = ...
 
-One barrier for each fold, where a tree over a wave takes one for each level. What is held between
+One barrier for each fold, two where many work-items fold a row (`codegen/gpu_rows.py`); a tree over
+a wave takes one for each level. What is held between
 stages (the powers of a softmax) stays in local memory where that is on the chip, and is computed
 again where it is not: Mali's local memory is global memory.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tvm_dnnfusion.schedules.cpu.rows import shared_rows
+from tvm_dnnfusion.codegen.gpu_rows import GROUP, MOST_ITEMS
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, product
 from tvm_dnnfusion.schedules.gpu.maps import stage
 from tvm_dnnfusion.schedules.gpu.tile import written
@@ -27,13 +28,14 @@ HELD_BYTES = 8192
 def rows_block(k: GpuKernel) -> None:
     """Stages under one grid over rows, where they have rows in common."""
     names, outs = k.all(), k.names("out")
-    count = shared_rows(k, names)
-    items = _items(k)
-    scalar = all(_is_scalar(k, n, count) for n in k.names("red")) if count else False
-    if not scalar or len(outs) != 1 or names[-1] != outs[0]:
+    count = _shared_rows(k, names)
+    folds = k.names("red")
+    scalar = bool(folds) and all(_is_scalar(k, n, count) for n in folds)
+    if not scalar or not k.names("part") or len(outs) != 1 or names[-1] != outs[0]:
         for name in names:
             stage(k, name)
         return
+    items = _items(k)
     if not _keeps_rows(k):
         for name in k.names("hold"):
             k.sch.compute_inline(name)
@@ -45,10 +47,25 @@ def rows_block(k: GpuKernel) -> None:
         _inner(k, name, row, items)
 
 
+def _shared_rows(k: GpuKernel, names: list[str]) -> int:
+    """How many leading loops all stages have in common; 0 also where there is a single row."""
+    count = 0
+    for column in zip(*([k.extent(x) for x in k.spatial(n)[0]] for n in names)):
+        if len(set(column)) != 1:
+            break
+        count += 1
+    return count
+
+
 def _items(k: GpuKernel) -> int:
-    """Work-items of a row: those for which the partial folds were made, 1 without any."""
+    """Work-items of a row: those for which the partial folds were made."""
+    gpu = k.device.gpu
+    most = min(MOST_ITEMS, gpu.work_group if gpu is not None else GROUP)
     columns = [k.extent(k.spatial(n)[0][-1]) for n in k.names("part")]
-    return max(1, min(columns, default=1) // k.device.lanes("float32"))
+    items = max(1, min(columns) // k.device.lanes("float32"))
+    while items > most:
+        items //= 2
+    return items
 
 
 def _is_scalar(k: GpuKernel, name: str, rows: int) -> bool:
@@ -68,16 +85,36 @@ def _row_bytes(k: GpuKernel) -> int:
 
 def _grid(k: GpuKernel, out: str, count: int, items: int) -> Any:
     """The loop over the rows of a group; groups are whole, since barriers stand in them."""
-    loops = k.loops(out)[:count]
+    loops = k.loops(out)
+    if count == 0:  # a single row
+        loops = [k.sch.add_unit_loop(loops[0] if loops else k.sch.get_sblock(out))]
+    loops = loops[: max(1, count)]
+    if len(k.loops(out)) == len(loops):  # a number for each row
+        k.sch.add_unit_loop(k.sch.get_sblock(out))
+    extents = [k.extent(x) for x in loops]
     fused = k.sch.fuse(*loops) if len(loops) > 1 else loops[0]
     rows, most = k.extent(fused), max(1, k.group() // items)
     if _row_bytes(k):
         most = max(1, min(most, HELD_BYTES // _row_bytes(k)))
-    together = max(n for n in range(1, min(rows, most) + 1) if rows % n == 0)
+    together = max(n for n in range(1, min(rows, most) + 1) if _cuts(n, extents))
     outer, row = k.sch.split(fused, [None, together])
     k.sch.bind(outer, "blockIdx.x")
     k.sch.bind(row, "threadIdx.y")
     return row
+
+
+def _cuts(size: int, extents: list[int]) -> bool:
+    """Whether blocks of so many rows are whole in the axes of the rows.
+
+    Other blocks have indices that TVM cannot take for affine: (b % 7 * 16 + r) / 14.
+    """
+    for extent in reversed(extents):
+        if extent % size == 0:
+            return True
+        if size % extent:
+            return False
+        size //= extent
+    return False
 
 
 def _inner(k: GpuKernel, name: str, row: Any, items: int) -> None:
@@ -92,12 +129,14 @@ def _inner(k: GpuKernel, name: str, row: Any, items: int) -> None:
         if folds:
             k.sch.decompose_reduction(name, folds[0])
         return
-    if role in ("part", "hold"):
+    if role in ("part", "meet", "hold"):
         k.sch.set_scope(name, 0, "shared" if items > 1 else "local")
-    column = k.sch.fuse(*spatial) if len(spatial) > 1 else spatial[0]
+    column = _column(k, spatial)
     lanes = k.device.lanes("float32")
-    vector = lanes if k.extent(column) % (items * lanes) == 0 else 1
-    outer, item, lane = k.sch.split(column, [None, items, vector])
+    vector = lanes if k.extent(column) % lanes == 0 else 1
+    # vectors first, so that the condition of the last items is not one of their lanes
+    vectors, lane = k.sch.split(column, [None, vector])
+    outer, item = k.sch.split(vectors, [None, items])
     if folds:
         k.sch.reorder(outer, item, *folds, lane)
     if vector > 1:
@@ -108,3 +147,10 @@ def _inner(k: GpuKernel, name: str, row: Any, items: int) -> None:
         k.sch.reverse_compute_at(copy, item)
         written(k, copy, item)
         k.sch.decompose_reduction(name, folds[0])
+
+
+def _column(k: GpuKernel, loops: list[Any]) -> Any:
+    """The loops below a row as one; those of one step around them stay as they are."""
+    long = [i for i, x in enumerate(loops) if k.extent(x) > 1] or [len(loops) - 1]
+    inner = loops[long[0] : long[-1] + 1]
+    return k.sch.fuse(*inner) if len(inner) > 1 else inner[0]
