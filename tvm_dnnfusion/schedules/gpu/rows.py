@@ -7,9 +7,9 @@
       for c: for item in threadIdx.x: for l in vectorized(4): out[...] = ...
 
 One barrier for each fold, two where many work-items fold a row (`codegen/gpu_rows.py`); a tree over
-a wave takes one for each level. What is held between
-stages (the powers of a softmax) stays in local memory where that is on the chip, and is computed
-again where it is not: Mali's local memory is global memory.
+a wave takes one for each level. What is held between stages (the powers of a softmax) stays in
+local memory where that is on the chip, and is computed again where it is not: Mali's local memory
+is global memory.
 """
 
 from __future__ import annotations

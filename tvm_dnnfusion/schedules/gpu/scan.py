@@ -44,7 +44,8 @@ def legalized(mod: tvm.IRModule) -> tvm.IRModule:
     """
     forms = {"relax.cumsum": _scan, "relax.cumprod": _scan}
     mod = relax.transform.LegalizeOps(forms, skip_ops=list(SORTS))(mod)
-    return relax.backend.DispatchSortScan()(mod)
+    sorts: Any = relax.backend.DispatchSortScan()
+    return sorts(mod)
 
 
 def _scan(builder: Any, call: Any) -> Any:
@@ -62,12 +63,13 @@ def _scan(builder: Any, call: Any) -> Any:
     source, made = str(x.ty.dtype), str(call.ty.dtype)
     product, exclusive = call.op.name == "relax.cumprod", bool(attrs.exclusive)
     rows = (outer, length, inner)
+    three: Any = rows
     if 0 in rows:
         return relax.op.zeros(relax.ShapeExpr(list(call.ty.shape)), made)
     func = kernel(rows, source, made, product, exclusive)
     name = builder.add_func(func, str(call.op.name).split(".")[1])
-    given = builder.emit(_view(x, relax.ShapeExpr(rows), source))
-    out = builder.emit(relax.call_tir(name, given, relax.TensorType(rows, made)))
+    given = builder.emit(_view(x, relax.ShapeExpr(three), source))
+    out = builder.emit(relax.call_tir(name, given, relax.TensorType(three, made)))
     return _view(out, call.ty.shape, made)
 
 
@@ -105,7 +107,9 @@ def _by_items(
     group = min(GROUP, total)
 
     @T.prim_func(private=True, s_tir=True)
-    def scan(x: T.Buffer(rows, source), y: T.Buffer(rows, made)):
+    def scan(given: T.handle, result: T.handle):
+        x = T.match_buffer(given, rows, source)
+        y = T.match_buffer(result, rows, made)
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         for b in T.thread_binding(-(-total // group), thread="blockIdx.x"):
             for t in T.thread_binding(group, thread="threadIdx.x"):
@@ -132,7 +136,9 @@ def _by_groups(
     chunk = -(-length // GROUP)
 
     @T.prim_func(private=True, s_tir=True)
-    def scan(x: T.Buffer(rows, source), y: T.Buffer(rows, made)):
+    def scan(given: T.handle, result: T.handle):
+        x = T.match_buffer(given, rows, source)
+        y = T.match_buffer(result, rows, made)
         T.func_attr({"tirx.is_scheduled": True, "tirx.noalias": True})
         for b in T.thread_binding(outer * inner, thread="blockIdx.x"):
             for t in T.thread_binding(GROUP, thread="threadIdx.x"):
