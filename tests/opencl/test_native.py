@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -47,7 +49,7 @@ def test_not_built_is_said_with_the_command(
 ) -> None:
     monkeypatch.setattr(opencl, "library", lambda: None)
     monkeypatch.setattr(opencl, "_registered", lambda: False)
-    opencl.autoload()  # never fails
+    opencl.autoload()  # does nothing
     found = opencl.status()
     assert "is not built" in found.problem and found.mend == opencl.MEND_BUILD
 
@@ -97,3 +99,22 @@ def test_a_damaged_module_is_refused(device: Any) -> None:
     for damaged in (whole[:-3], whole + b"\0", whole[:10], struct.pack("<Q", 1 << 62)):
         with pytest.raises(RuntimeError, match="is damaged or was written by another version"):
             _load(damaged)
+
+
+def test_no_other_driver_takes_the_place_of_the_one_that_was_asked_for(device: Any) -> None:
+    """In a process of its own, since a registered device stays registered."""
+    code = (
+        "from tvm_dnnfusion import opencl, settings\n"
+        "opencl.drivers._pocl_home = lambda: None\n"
+        "import tvm\n"
+        "try: opencl.load()\n"
+        "except settings.SettingsError as error: print(error)\n"
+        "print(opencl._registered(), opencl.status().devices)\n"
+    )
+    env = {**os.environ, "DNNFUSION_OPENCL_LIB": "pocl", "TVM_DEVICE_BACKEND_AUTOLOAD": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert "PoCL's wheels are not installed" in done.stdout
+    assert done.stdout.endswith("False ()\n")

@@ -16,7 +16,7 @@ from tvm_dnnfusion import settings
 from tvm_dnnfusion.opencl import drivers
 from tvm_dnnfusion.opencl.build import BuildError, compiler, file_name
 
-__all__ = ["BuildError", "OpenCLError", "Status", "autoload", "load", "status"]
+__all__ = ["BuildError", "OpenCLError", "Status", "autoload", "load", "require", "status"]
 
 FACTORY = "device_api.opencl"
 MEND_BUILD = "python -m tvm_dnnfusion.opencl"
@@ -54,7 +54,12 @@ def library() -> Path | None:
 
 
 def autoload() -> None:
-    """Called by TVM at import: register the device where it was built; never fail, never build."""
+    """Called by TVM at import: register the device where it was built; builds nothing.
+
+    Raises SettingsError where DNNFUSION_OPENCL_LIB asks for a driver that is not installed, and
+    OpenCLError where the library cannot be loaded: TVM turns both into a warning, and there is no
+    OpenCL device.
+    """
     if _registered() or library() is None:
         return
     load()
@@ -63,12 +68,15 @@ def autoload() -> None:
 def load() -> None:
     """Register the OpenCL device in this process; does nothing where there is one already.
 
-    Drivers are looked for when the first device is used, not here.
+    Drivers are looked for when the first device is used, not here; but where the user asked for
+    one that is not installed, nothing is registered, so that no other takes its place.
 
     Raises
     ------
     OpenCLError
         Where the native part was not built, or cannot be loaded.
+    SettingsError
+        Where DNNFUSION_OPENCL_LIB asks for PoCL's wheels, and they are not installed.
     """
     if _registered():
         return
@@ -83,13 +91,21 @@ def load() -> None:
 
     if _registered():  # importing TVM has called `autoload`
         return
+    driver = drivers.library_path()
     try:
         ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     except OSError as error:
         raise OpenCLError(
             f"{path} cannot be loaded ({error}). Mend it with: {MEND_BUILD}"
         ) from None
-    tvm_ffi.get_global_func("dnnfusion.opencl.configure")(drivers.library_path())
+    tvm_ffi.get_global_func("dnnfusion.opencl.configure")(driver)
+
+
+def require() -> None:
+    """Raise OpenCLError, with what `status` knows, unless `tvm.opencl(0)` can be used."""
+    found = status()
+    if not found.devices:
+        raise OpenCLError(f"there is no OpenCL device here: {found.problem}. Mend it: {found.mend}")
 
 
 def status() -> Status:
