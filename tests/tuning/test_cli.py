@@ -97,6 +97,17 @@ def test_a_block_that_cannot_be_measured_is_named(call, model, counting, monkeyp
     assert "b000_conv2d_relu is not tuned: its template's own choice failed: it was" in answer.err
 
 
+def test_a_tuning_without_a_measurement_fails(call, model, counting, monkeypatch):  # noqa: F811
+    def measure(self, func):
+        self._fails = lambda text: True
+        return original(self, func)
+
+    original = Counting.measure
+    monkeypatch.setattr(Counting, "measure", measure)
+    answer = call("tune", model, "--trials", 9)
+    assert answer.code == 3 and "no block could be measured, so nothing was tuned" in answer.err
+
+
 def test_records_are_taken_by_run(call, model, counting, tmp_path):  # noqa: F811
     assert call("tune", model, "--trials", 9).code == 0
     for records in ((), ("--tuning-records", "none")):

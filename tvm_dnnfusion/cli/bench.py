@@ -10,7 +10,7 @@ from tvm_dnnfusion.cli import ondevice, options
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
-from tvm_dnnfusion.cli.place import Place, on, on_device
+from tvm_dnnfusion.cli.place import Place, check_here, on, on_device
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.subject import Inputs, filling, is_saved, open_module
 from tvm_dnnfusion.report.bundle import kernel_data, kernel_rows
@@ -98,6 +98,8 @@ def command(
                 phases("measure")
                 found: BenchReport = loaded.bench(inputs, options=settings, cool=cool)
         else:
+            if not is_saved(model):
+                check_here(build.target)
             module = open_module(model, input_shapes, build, phases)
             inputs = given.make(module.signature)
             phases("measure")

@@ -57,6 +57,10 @@ class Build:
             raise click.UsageError("--planner and --plan exclude each other: a plan is planned")
         if self.measure and self.plan_file is not None:
             raise click.UsageError("--measure and --plan exclude each other: nothing is planned")
+        if self.measure:
+            from tvm_dnnfusion.cli.place import check_cpu
+
+            check_cpu(self.target, "--measure", "`dnnfusion profile` measures its blocks")
         if self.no_rewrite and self.no_reassociate:
             raise click.UsageError("--no-rewrite leaves --no-reassociate nothing to do")
         from tvm_dnnfusion.codegen.winograd_budget import check_growth

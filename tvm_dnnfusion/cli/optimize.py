@@ -147,15 +147,18 @@ def check_place(folder: Path) -> None:
 
 def _runs_here(build: Build, verify: bool, profile: bool) -> bool:
     """Whether code for the target runs on this machine; verifying needs that."""
-    from tvm_dnnfusion.devices import cpu, llvm
+    from tvm_dnnfusion.devices import cpu
+    from tvm_dnnfusion.runtime.processor import foreign, places_of, processor_of
 
-    triple = str(build.target.get("mtriple", "")) or llvm.default_triple()
-    if cpu.arch_of(triple) == cpu.cpu_info().arch:
+    triple = foreign(build.target)
+    if not triple:
+        if verify or profile:
+            places_of(processor_of(build.target))
         return True
     if verify:
         raise click.UsageError(
             f"code for {triple} does not run on this machine ({cpu.cpu_info().arch}), so it cannot "
-            f"be verified here; pass --no-verify"
+            f"be verified here; pass --no-verify (`dnnfusion verify --device` verifies it there)"
         )
     return False
 

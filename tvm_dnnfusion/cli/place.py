@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -165,13 +165,41 @@ def _uploaded(opening: AbstractContextManager[Deployed], phases: Phases) -> Gene
         yield loaded
 
 
+def check_here(target: Mapping[str, object]) -> None:
+    """Refuse a target whose code does not run on this machine, before anything is compiled for it.
+
+    Raises click.UsageError; OpenCLError for an OpenCL target without a device here.
+    """
+    from tvm_dnnfusion.devices import cpu
+    from tvm_dnnfusion.runtime.processor import foreign, places_of, processor_of
+
+    triple = foreign(target)
+    if triple:
+        raise click.UsageError(
+            f"code for {triple} does not run on this machine ({cpu.cpu_info().arch}): name the "
+            "device that it is for with --device, or --rpc-tracker and --rpc-key"
+        )
+    places_of(processor_of(target))
+
+
+def check_cpu(target: Mapping[str, object], what: str, instead: str) -> None:
+    """Refuse a GPU's target where only kernels of CPUs are measured. Raises click.UsageError."""
+    from tvm_dnnfusion.runtime.processor import CPU, processor_of
+
+    if processor_of(target) != CPU:
+        raise click.UsageError(
+            f"{what} measures kernels of CPUs only, and the target is of kind "
+            f"{target['kind']}: {instead}"
+        )
+
+
 def check_machine(build: Build, session: Session) -> None:
     """Refuse a target of another machine before anything is compiled for it.
 
     Raises click.UsageError.
     """
     from tvm_dnnfusion.devices import cpu, llvm
-    from tvm_dnnfusion.runtime.remote import triple_of
+    from tvm_dnnfusion.runtime.processor import triple_of
 
     triple = triple_of(build.target) or llvm.default_triple()
     machine = session.info.machine

@@ -12,8 +12,11 @@ import click
 from tvm_dnnfusion import settings
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Shapes
+from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
+from tvm_dnnfusion.cli.place import check_here
 from tvm_dnnfusion.cli.progress import Phases
+from tvm_dnnfusion.devices.sessions.address import LOCAL
 from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 from tvm_dnnfusion.report.format import count_text
 from tvm_dnnfusion.report.table import table
@@ -101,17 +104,19 @@ def command(
     winograd: int,
     winograd_memory: float,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure the blocks that planning MODELS asks for, and keep the figures.
 
     A model is planned, what the database lacks is measured, and it is planned again, until its plan
     rests on measurements. Stop it at any moment: the same command goes on from there. Blocks that
-    several models have are measured once.
+    several models have are measured once. Exits with 3 where none could be measured.
     """
     from tvm_dnnfusion.measuring.meter import Limits, Meter
 
     output = Output(as_json)
     place = _place(address, rpc_tracker, rpc_key)
+    if place.kind == LOCAL:
+        check_here(target)
     with Phases(output.notes, quiet=as_json) as phases:
         device = _device(target, place, machine, phases)
         used = threads or device.cores
@@ -126,6 +131,7 @@ def command(
         report = _run(db, graphs, device, used, (winograd, winograd_memory), meters, every, output)
         status = db.status()
     _emit(output, report, status.path, [m for m in status.models if m[0] in graphs], places)
+    return Exit.ENVIRONMENT if report.failed and not report.measured + report.known else Exit.OK
 
 
 def _run(

@@ -12,7 +12,7 @@ from tvm_dnnfusion.cli import place as places
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.output import Output, check_file_place
 from tvm_dnnfusion.cli.progress import Phases
-from tvm_dnnfusion.cli.subject import Inputs, filling, open_module
+from tvm_dnnfusion.cli.subject import Inputs, filling, is_saved, open_module
 from tvm_dnnfusion.report.table import table
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def _result(
             inputs = given.make(deployed.signature)
             phases("run")
             return deployed.run(inputs)
+    if not is_saved(model):
+        places.check_here(build.target)
     module = open_module(model, shapes, build, phases)
     inputs = given.make(module.signature)
     phases("run")

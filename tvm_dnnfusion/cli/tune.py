@@ -11,8 +11,9 @@ import click
 
 from tvm_dnnfusion.cli import options
 from tvm_dnnfusion.cli.build import Build, Shapes
+from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
-from tvm_dnnfusion.cli.place import address_of
+from tvm_dnnfusion.cli.place import address_of, check_cpu
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.tuning_exchange import records_file
 from tvm_dnnfusion.cli.tuning_settled import settled
@@ -75,7 +76,7 @@ def command(
     seed: int,
     build: Build,
     as_json: bool,
-) -> None:
+) -> int:
     """Tune the blocks of MODEL within a number of trials, and keep what was found.
 
     Each block starts with its template's own parameters, and what was found is taken only after the
@@ -83,6 +84,7 @@ def command(
     once: interrupted at any moment, the same command goes on. `optimize`, `run`, `bench` and
     `verify` take the records by themselves (--tuning-records).
     """
+    check_cpu(build.target, "tune", "those of a GPU have no search")
     place = str(address_of(address, rpc_tracker, rpc_key) or LOCAL)
     path = _path(build)
     output = Output(as_json)
@@ -110,6 +112,10 @@ def command(
             runner.close()
     data, title = _result(tuner, path, kept)
     output.emit(data, blocks_table(title, tuner.states, fused.device))
+    if tuner.states and all(state.own is None for state in tuner.states):
+        output.warn("no block could be measured, so nothing was tuned")
+        return Exit.ENVIRONMENT
+    return Exit.OK
 
 
 def _run(tuner: Any, trials: int, output: Output, path: Path) -> None:

@@ -46,7 +46,8 @@ def verify_all(
 ) -> tuple[Verification, ...]:
     """Compare outputs with those of each reference.
 
-    `original` is the module as imported, `target` what the unfused reference is compiled for,
+    `original` is the module as imported, `target` what the unfused reference is compiled for, which
+    for a GPU's is this machine's CPU (without fusion TVM has no schedules for a GPU),
     `reduction` the longest sum in the model. References that were asked for by name must work;
     ONNX Runtime is otherwise left out, with a warning, where it is absent or refuses the model.
     """
@@ -58,7 +59,7 @@ def verify_all(
     references: dict[str, Mapping[str, Any]] = {}
     if UNFUSED in names:
         references[UNFUSED_NAME] = run_unfused(
-            original, target, request.inputs, threads=request.threads
+            original, _on_cpu(target), request.inputs, threads=request.threads
         )
     if ONNXRUNTIME in names:
         found = _onnx_runtime(request, output)
@@ -75,6 +76,14 @@ def verify_all(
         )
         for name, expected in references.items()
     )
+
+
+def _on_cpu(target: Mapping[str, object]) -> Mapping[str, object]:
+    """A target of a CPU as it is, this machine's in place of a GPU's."""
+    from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.runtime.processor import CPU, processor_of
+
+    return target if processor_of(target) == CPU else registry.target_dict(registry.host())
 
 
 def _onnx_runtime(request: Request, output: Output) -> Mapping[str, Any] | None:
@@ -143,20 +152,20 @@ def bisect_compiled(compiled: Compiled, request: Request) -> Bisection:
     imported = replace(from_relax(compiled.original), result=places, attrs=kept)
     target = target_fields(compiled.target)
 
-    def tensors(mod: Any) -> dict[str, Any]:
+    def tensors(mod: Any, target: Mapping[str, object]) -> dict[str, Any]:
         outputs = run(build(mod, target), request.inputs, request.threads).outputs
         return dict(zip(graph.outputs, outputs.values(), strict=True))
 
     def fused() -> dict[str, Any]:
         limits = (compiled.fused.winograd, compiled.fused.winograd_memory)
         lowered = lower(imported, graph, compiled.plan, compiled.device, *limits)
-        return tensors(schedule_module(lowered.module, compiled.device))
+        return tensors(schedule_module(lowered.module, compiled.device), target)
 
     return bisect(
         compiled.graph,
         compiled.plan,
         fused,
-        lambda: tensors(to_relax(imported, graph)),
+        lambda: tensors(to_relax(imported, graph), _on_cpu(target)),
         rtol=request.rtol,
         atol=request.atol,
     )

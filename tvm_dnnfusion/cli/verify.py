@@ -157,6 +157,7 @@ def _here(
 
     compiled: Compiled | None = None
     if library is None:
+        places.check_here(build.target)
         compiled = build.compile(model, shapes, phases)
         original, module = compiled.original, module_of(compiled, build.threads)
     else:

@@ -24,6 +24,7 @@ from tvm_dnnfusion.runtime.errors import ArtefactError, EnvironmentLackError
 from tvm_dnnfusion.runtime.files import whole_folder, whole_names
 from tvm_dnnfusion.runtime.link import Linker, find_linker
 from tvm_dnnfusion.runtime.module import Module
+from tvm_dnnfusion.runtime.processor import foreign, places_of, processor_of, starter, triple_of
 from tvm_dnnfusion.runtime.signature import Signature
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ def save(
         Where there is no linker.
     """
     target = Path(path)
-    link = linker or find_linker(str(record.target.get("mtriple", "")))
+    link = linker or find_linker(triple_of(record.target))
     if target.suffix == ".so":
         if further:
             raise ArtefactError(f"{target}: further files need a folder, not a single library")
@@ -143,10 +144,13 @@ def load(path: Path | str) -> Module:
         Where it is absent, incomplete, changed, or of a later format.
     EnvironmentLackError
         Where it was compiled for a CPU that this machine is not.
+    OpenCLError
+        Where it was compiled for OpenCL, and there is no device for it.
     """
     record, library = read_saved(path)
     _check_machine(record, library)
     _check_versions(record, library)
+    places_of(processor_of(record.target))  # without a runtime for its kernels it does not load
     import tvm
 
     code = tvm.runtime.load_module(str(library))
@@ -203,12 +207,14 @@ def _read(place: Path) -> Artefact:
 def _check_machine(record: Artefact, library: Path) -> None:
     """Code for another CPU ends in an illegal instruction, so it is refused before it runs."""
     here = cpu.cpu_info()
-    triple = str(record.target.get("mtriple", "")) or llvm.default_triple()
-    if cpu.arch_of(triple) != here.arch:
+    triple = triple_of(record.target) or llvm.default_triple()
+    if foreign(record.target):
+        what = cpu.arch_of(triple) if "android" not in triple else triple
         raise EnvironmentLackError(
-            f"{library} was compiled for {cpu.arch_of(triple)}; this machine is {here.arch}"
+            f"{library} was compiled for {what}; this machine is {here.arch}. Name the device that "
+            "it is for with --device"
         )
-    mcpu = str(record.target.get("mcpu", ""))
+    mcpu = str(starter(record.target).get("mcpu", ""))
     if here.arch != "x86_64" or not mcpu or not here.flags:
         return
     needs = llvm.cpu_features(mcpu, triple)

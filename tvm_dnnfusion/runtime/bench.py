@@ -93,11 +93,17 @@ def _bench(
 ) -> BenchReport:
     machine = module.new_machine()
     machine.set_input(module.entry, *module.arguments(inputs))
-    once_us, warmups = _warm_up(lambda: machine.invoke_stateful(module.entry), options.warmup_s)
+    place = module.places[0]
+
+    def run() -> None:
+        machine.invoke_stateful(module.entry)
+        place.sync()  # a GPU's calls return before its kernels have run
+
+    once_us, warmups = _warm_up(run, options.warmup_s)
     per_sample = max(1, int(np.ceil(SAMPLE_US / once_us)))
     wall_runs = int(options.wall_s * 1e6 / (once_us * per_sample))
     samples = max(3, min(options.runs, wall_runs))
-    times = _timings(machine, module.entry, per_sample, samples)
+    times = _timings(machine, module.entry, place, per_sample, samples)
     low, median, high, p90 = np.percentile(times, (25, 50, 75, 90))
     return BenchReport(
         median_us=float(median),
@@ -123,11 +129,9 @@ def _warm_up(run: Callable[[], Any], seconds: float) -> tuple[float, int]:
     return max(best, 1e-3), count
 
 
-def _timings(machine: Any, entry: str, per_sample: int, samples: int) -> Array:
+def _timings(machine: Any, entry: str, place: Any, per_sample: int, samples: int) -> Array:
     """Microseconds per run, one per sample."""
-    import tvm
-
-    timer = machine.time_evaluator("invoke_stateful", tvm.cpu(), number=per_sample, repeat=samples)
+    timer = machine.time_evaluator("invoke_stateful", place, number=per_sample, repeat=samples)
     return np.asarray(timer(entry).results, dtype=np.float64) * 1e6
 
 
@@ -142,6 +146,7 @@ def profile(
     arguments = module.arguments(inputs)
     machine[module.entry](*arguments)
     instrument = Instrument()
+    instrument.at(module.processor)
     machine.set_instrument(instrument)
     passes: list[list[tuple[str, float]]] = []
     for _ in range(runs):

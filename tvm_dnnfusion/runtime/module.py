@@ -9,13 +9,18 @@ from typing import Any
 
 from tvm_dnnfusion.devices.threads import ThreadReport, at_most_all, call_with
 from tvm_dnnfusion.profile.arrays import Array
+from tvm_dnnfusion.runtime.errors import EnvironmentLackError
 from tvm_dnnfusion.runtime.inputs import check_inputs
+from tvm_dnnfusion.runtime.processor import places_of, processor_in
 from tvm_dnnfusion.runtime.signature import Signature, flatten, signature_of
+
+_MISMATCH = "architecture mismatch"
+"""What TVM says where the code is for another CPU."""
 
 
 @dataclass(frozen=True)
 class Module:
-    """A compiled model.
+    """A compiled model, which runs on this machine's CPU, or its OpenCL device.
 
     `code` is a `tvm.runtime.Executable` or a loaded `tvm.runtime.Module`; `kernels` maps the name
     of a kernel to the names of the source layers in it; `threads` is the count that it runs with
@@ -29,23 +34,48 @@ class Module:
     threads: int | None = None
 
     @cached_property
+    def processor(self) -> str:
+        """What its kernels run on: "cpu", or a GPU's interface as TVM names it ("opencl")."""
+        return processor_in(self.code)
+
+    @cached_property
+    def places(self) -> list[Any]:
+        """The devices of its virtual machine, that of inputs and outputs first.
+
+        Raises OpenCLError where this machine has none for it.
+        """
+        return places_of(self.processor)
+
+    @cached_property
     def machine(self) -> Any:
-        """A Relax virtual machine on the CPU, made at its first use."""
+        """A Relax virtual machine on this machine's devices, made at its first use."""
         return self.new_machine()
 
     def new_machine(self) -> Any:
-        """A virtual machine of its own, for instruments."""
-        import tvm
-        from tvm import relax
+        """A virtual machine of its own, for instruments.
 
-        return relax.VirtualMachine(self.code, tvm.cpu())
+        Raises OpenCLError where there is no device for it, EnvironmentLackError where it is
+        compiled for another machine.
+        """
+        from tvm import relax
+        from tvm.error import InternalError
+
+        try:
+            return relax.VirtualMachine(self.code, self.places)
+        except InternalError as error:
+            if _MISMATCH not in str(error):
+                raise
+            raise EnvironmentLackError(
+                "this model is compiled for another machine: run it there (--device on the command "
+                "line, runtime.remote.deployed in Python), or compile it for this one"
+            ) from error
 
     def arguments(self, inputs: Mapping[str, Array]) -> list[Any]:
         """The inputs as TVM tensors in the order of the parameters. Raises InputsError."""
         import tvm
 
         checked = check_inputs(inputs, self.signature)
-        return [tvm.runtime.tensor(array, tvm.cpu()) for array in checked.values()]
+        return [tvm.runtime.tensor(array, self.places[0]) for array in checked.values()]
 
     def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run once with the threads that are in force, and return the outputs by name."""

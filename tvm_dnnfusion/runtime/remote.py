@@ -36,6 +36,7 @@ from tvm_dnnfusion.runtime.bench import (
 from tvm_dnnfusion.runtime.inputs import check_inputs
 from tvm_dnnfusion.runtime.link import find_linker
 from tvm_dnnfusion.runtime.module import Module, RunResult
+from tvm_dnnfusion.runtime.processor import processor_of, triple_of
 from tvm_dnnfusion.runtime.signature import Signature
 
 MIN_SAMPLES = 3
@@ -143,17 +144,9 @@ def deployed_library(path: Path | str, session: Session) -> Generator[Deployed]:
         yield Deployed(program, record.signature, record.entry, record.kernels)
 
 
-def triple_of(target: Mapping[str, object]) -> str:
-    """The triple that a library for a target is linked for: a GPU's host's; "" for this machine."""
-    host = target.get("host")
-    fields: Mapping[str, object] = host if isinstance(host, Mapping) else target
-    return str(fields.get("mtriple", ""))
-
-
 @contextmanager
 def _loaded(session: Session, library: Path, target: Mapping[str, object]) -> Generator[Program]:
-    kind = str(target.get("kind", "llvm"))
-    program = session.load(library, processor="cpu" if kind == "llvm" else kind)
+    program = session.load(library, processor=processor_of(target))
     try:
         yield program
     finally:
