@@ -54,3 +54,21 @@ def test_a_device_with_a_slip_is_answered_with_the_one_that_is_meant(text: str, 
         parse_target(text)
     assert f"did you mean {meant!r}?" in caught.value.message
     assert len(caught.value.message) < 200, "not the list of all devices"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("qcom/adreno-opencl-texture", "TVM 0.27 writes only the last channel"),
+        ("cuda", "no device for targets of kind 'cuda'"),
+        ('{"kind": "opencl", "device": "powervr"}', "the target's device is 'powervr'"),
+        ("nonsense", "not defined"),
+    ],
+)
+def test_a_refusal_begins_with_its_reason_and_points_to_the_devices(text, words):
+    with pytest.raises(click.BadParameter) as refused:
+        parse_target(text)
+    message = refused.value.message
+    assert words in message[: len(text) + 120]
+    assert "`dnnfusion devices list`" in message
+    assert "snapdragon" not in message, "all sixty devices would bury the reason"

@@ -228,16 +228,17 @@ def parse_target(text: str) -> dict[str, object]:
     found = _from_json(text) if text.lstrip().startswith("{") else _from_words(text)
     complaint = _complaint(found)
     if complaint is not None:
+        if isinstance(complaint, registry.DeviceError):  # it names the way out itself
+            raise click.BadParameter(f"{text!r}: {complaint}", param_hint="--target")
         meant = registry.closest(text)
-        if "Target kind" in complaint and meant is not None:
+        if "Target kind" in str(complaint) and meant is not None:
             raise click.BadParameter(
                 f"{text!r} is no device and no target of TVM; did you mean {meant!r}? "
                 "`dnnfusion devices list` shows all devices",
                 param_hint="--target",
             )
-        devices = ", ".join(registry.names())
         raise click.BadParameter(
-            f"{text!r} is no target: {complaint}. Give a device ({devices}), "
+            f"{text!r} is no target: {complaint}. Give a device of `dnnfusion devices list`, "
             f'"llvm -mcpu=NAME", or JSON such as {{"kind": "llvm", "mcpu": "znver4"}}',
             param_hint="--target",
         )
@@ -268,7 +269,7 @@ def _from_words(text: str) -> Mapping[str, object]:
     return out
 
 
-def _complaint(target: Mapping[str, object]) -> str | None:
+def _complaint(target: Mapping[str, object]) -> str | Exception | None:
     """Why TVM or LLVM refuses a target, in one line; None if they take it."""
     import tvm
 
@@ -286,5 +287,5 @@ def _complaint(target: Mapping[str, object]) -> str | None:
     try:
         registry.spec_for_target({**target, "kind": kind})
     except registry.DeviceError as error:
-        return str(error)
+        return error
     return None

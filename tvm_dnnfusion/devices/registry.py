@@ -68,6 +68,11 @@ def get(name: str) -> DeviceSpec:
     raise DeviceError(f"no device named {name!r}{hint} Known: {', '.join(names())}")
 
 
+def _kinds() -> list[str]:
+    """TVM's kinds of the targets of registered devices."""
+    return sorted({str(dict(spec.target)["kind"]) for spec in _REGISTERED.values()})
+
+
 def closest(name: str) -> str | None:
     """The device whose name looks most like this one; None where none does."""
     return next(iter(difflib.get_close_matches(name, names(), n=1)), None)
@@ -152,7 +157,8 @@ def spec_for_target(target: Mapping[str, object]) -> DeviceSpec:
     base = _named(target, "cpu") or _registered_for(kind, mcpu, arch)
     if base is None and kind != "llvm":
         raise DeviceError(
-            f"no device for targets of kind {kind!r}; register one. Known: {', '.join(names())}"
+            f"no device for targets of kind {kind!r}: those of `dnnfusion devices list` are of "
+            f"kind {' and '.join(_kinds())}; register one"
         )
     if base is None:
         base = _from_llvm(target, mcpu, arch)
