@@ -38,22 +38,11 @@ class Place:
 
         phases("connect")
         limits = Limits(call_s=self.timeout_s)
-        if self.address.kind == TRACKER:
-            self._note_the_queue(limits.connect_s, limits.queue_s, phases)
-        made = Session(self.address, limits=limits, threads=threads, cluster=self.cluster)
+        made = Session(
+            self.address, limits=limits, threads=threads, cluster=self.cluster, notify=phases.note
+        )
         with made as session:
             yield session
-
-    def _note_the_queue(self, connect_s: float, queue_s: float, phases: Phases) -> None:
-        """Say that we wait for a device, where the tracker has none that is free."""
-        from tvm_dnnfusion.devices.sessions import tracker
-
-        status = tracker.check(self.address, connect_s)
-        if not status.free:
-            phases.note(
-                f"waiting for a device at {self.address}, up to {queue_s:g} s: all that it has "
-                f"({status.devices}) are in use, {status.waiting} other clients wait"
-            )
 
 
 def on_device(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from tvm_dnnfusion.devices.sessions import address as forms
 from tvm_dnnfusion.devices.sessions import tracker, virtual
@@ -18,11 +19,17 @@ TRIES = 3
 """Devices of a tracker that may be found frozen or gone before we give up."""
 
 
-def connect(channel: Channel | None, address: Address, limits: Limits) -> Channel:
+def connect(
+    channel: Channel | None,
+    address: Address,
+    limits: Limits,
+    notify: Callable[[str], None] = lambda _: None,
+) -> Channel:
     """Connect a channel; returns it, or a new one where there is none that can be used.
 
     What can be asked without TVM is asked first: an absent device is named at once, and not after
-    TVM has been loaded. Raises UnreachableError.
+    TVM has been loaded. `notify` is told where all devices of a tracker are busy. Raises
+    UnreachableError.
     """
     if address.kind == forms.VIRTUAL:
         address = virtual.address()
@@ -30,7 +37,12 @@ def connect(channel: Channel | None, address: Address, limits: Limits) -> Channe
         if address.kind == forms.RPC:
             probe(address.host, address.port, address.key, Deadline.after(limits.connect_s))
         elif address.kind == forms.TRACKER:
-            tracker.check(address, limits.connect_s)
+            status = tracker.check(address, limits.connect_s)
+            if not status.free:
+                notify(
+                    f"waiting for a device at {address}, up to {limits.queue_s:g} s: all that it "
+                    f"has ({status.devices}) are in use, {status.waiting} other clients wait"
+                )
         channel = _started(channel)
         if address.kind == forms.TRACKER:
             return _from_tracker(channel, address, limits)

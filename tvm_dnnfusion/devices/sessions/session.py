@@ -60,7 +60,7 @@ class Session:
     cluster : "all", "big" or "little"
         The cores that they run on.
     notify : callable
-        Told when the device is waited for.
+        Told when a device is waited for: one that was lost, or a free one of a tracker.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Session:
             return
         self._connected = False
         channel, self._channel = self._channel, None
-        self._channel = link.connect(channel, self.address, limits)
+        self._channel = link.connect(channel, self.address, limits, self.notify)
         try:
             self._info = link.describe(self._channel, limits)
             self._in_force = self._set_threads(self._channel)
