@@ -37,9 +37,10 @@ def processor_of(target: Mapping[str, object]) -> str:
 
 def foreign(target: Mapping[str, object]) -> str:
     """The triple of a target whose code this machine's CPU cannot load; "" where it can."""
-    triple = triple_of(target) or llvm.default_triple()
-    same = cpu.arch_of(triple) == cpu.cpu_info().arch and "android" not in triple
-    return "" if same else triple
+    own = llvm.default_triple()
+    triple = triple_of(target) or own
+    same_system = ("android" in triple) == ("android" in own)
+    return "" if same_system and cpu.arch_of(triple) == cpu.cpu_info().arch else triple
 
 
 def places_of(processor: str) -> list[Any]:
