@@ -15,6 +15,7 @@ from tvm_dnnfusion.codegen.tiles import (
     key_tile,
     tile_limit,
     tile_of,
+    tile_or_rest,
     vectors_of,
 )
 
@@ -25,6 +26,25 @@ LIMITS = st.integers(1, 28)
 def test_a_tile_divides_its_extent_and_fits(extent, limit):
     tile = tile_of(extent, limit)
     assert extent % tile == 0 and 1 <= tile <= limit
+
+
+@given(st.integers(1, 300), LIMITS)
+def test_a_tile_or_the_rest_of_its_extent_is_long(extent, limit):
+    tile = tile_or_rest(extent, limit)
+    assert 1 <= tile <= limit
+    shortest = extent % tile or tile
+    if limit >= 10 and extent >= 6:
+        assert shortest >= min(5, extent)
+    if tile_of(extent, limit) >= 6:
+        assert tile == tile_of(extent, limit), "a good divisor stays"
+
+
+@pytest.mark.parametrize("extent, limit, tile", [
+    (37, 14, 10), (19, 14, 10), (38, 14, 8), (36, 14, 9), (112, 14, 8), (5, 14, 5), (7, 6, 4),
+    (14, 6, 5), (13, 6, 5),
+])  # fmt: skip
+def test_columns_without_a_good_divisor_end_in_a_long_tile(extent, limit, tile):
+    assert tile_or_rest(extent, limit) == tile
 
 
 @pytest.mark.parametrize("extent, limit, tile", [

@@ -19,6 +19,7 @@ from tests.helpers import (
 )
 from tvm_dnnfusion.codegen.layout import Layout
 from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL, finish
+from tvm_dnnfusion.schedules.cpu.registers import sizes
 
 C16 = Layout(1, 16)
 
@@ -93,6 +94,23 @@ def test_no_condition_is_left_in_the_inner_loop(name):
     kernel = lowered(graph, {"x": C16, graph.outputs[0]: C16})
     assert conditions(kernel.func)
     assert lowered_conditions(scheduled(kernel)) == []
+
+
+@pytest.mark.parametrize("width", [17, 19, 23, 37, 38, 41, 46, 73])
+def test_widths_without_a_good_divisor_take_long_tiles(width):
+    """Prime widths had tiles of one column, 1.8 times slower."""
+
+    def make(b):
+        x = b.input("x", (1, 32, 5, width))
+        y = b.op("nn.conv2d", x, weights(b, 32, 1, 3, 3), groups=32, padding=(1, 1, 1, 1))
+        return b.op("nn.relu", y)
+
+    graph = built(make)
+    layouts = {"x": C16, graph.outputs[0]: C16}
+    func = check_block(graph, "dwconv", layouts)
+    assert kept_in_memory(func) == []
+    assert lowered_conditions(func) == []
+    assert max(n for name, n in sizes(func).items() if "anchor" in name) >= 6 * 64, "bytes"
 
 
 def test_near_miss_a_border_of_many_tiles_keeps_its_conditions():

@@ -58,6 +58,18 @@ def tile_of(extent: int, limit: int) -> int:
     return max(good, key=lambda t: (min(t, GOOD_TILE), -abs(t - 8)))
 
 
+def tile_or_rest(extent: int, limit: int) -> int:
+    """As `tile_of`; where no divisor is good, a length that leaves a long tile at the end.
+
+    37 columns are three tiles of 10 and one of 7; at most 6 long, 7 are 4 and 3.
+    """
+    best = tile_of(extent, limit)
+    if best >= min(GOOD_TILE, limit, extent):
+        return best
+    lengths = range(min(GOOD_TILE // 2, limit), limit + 1)
+    return max(lengths, key=lambda t: (min(extent % t or t, GOOD_TILE), -abs(t - 8)))
+
+
 # Accumulators that keep the multipliers busy: two units of four cycles' latency.
 IN_FLIGHT = 8
 

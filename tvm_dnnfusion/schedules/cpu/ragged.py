@@ -1,5 +1,7 @@
 """Rows that tiles do not divide: the last tile of them is shorter, and has code of its own.
 
+So it is with products' rows, and with columns under windows that are folded channel by channel.
+
 A split that does not divide leaves a condition on every row of every tile. A schedule marks the
 loop whose body is one tile with `RAGGED`, the rows of the last one; `parted` then decides once for
 a tile, on CPUs and GPUs:
@@ -36,6 +38,9 @@ from tvm_dnnfusion.schedules.cpu.trees import (
 )
 
 RAGGED = "dnnfusion.ragged"
+
+_ANCHORS = ("anchor", "pool")
+"""Stages that schedules cut into tiles; others follow one."""
 
 
 def mark(sch: Any, loop: Any, rows: int, height: int) -> None:
@@ -98,7 +103,7 @@ def _bounds(loop: Any, condition: Any) -> _Rows | None:
 def _rows(loop: Any) -> _Rows | None:
     """The rows of a tile, from the condition on its anchor, which has no other on loops inside."""
     for realize in collect(loop.body, SBlockRealize):
-        if realize.block.name_hint.startswith("anchor"):
+        if realize.block.name_hint.startswith(_ANCHORS):
             found = [_bounds(loop, c) for c in conjuncts(realize.predicate)]
             return next((x for x in found if x is not None), None)
     return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tvm_dnnfusion.codegen.params import divisors
-from tvm_dnnfusion.codegen.tiles import tile_limit, tile_of
+from tvm_dnnfusion.codegen.tiles import tile_limit, tile_or_rest
 from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.ragged import mark
 
 
 def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
@@ -16,8 +16,10 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     work = product([k.extent(x) for x in (*spatial, *taps)])
     columns, tile = (spatial[-2], spatial[-1:]) if blocked else (spatial[-1], [])
     lead = spatial[: len(spatial) - 1 - len(tile)]
-    width = _columns(k, k.extent(columns)) if blocked else k.extent(columns)
+    extent = k.extent(columns)
+    width = _columns(k, extent) if blocked else extent
     wo, wi = k.sch.split(columns, [None, width])
+    mark(k.sch, wo, extent, width)
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
     k.parallel(lead, work)
     separate = k.apart(anchor, outs)
@@ -51,5 +53,5 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
 def _columns(k: Kernel, extent: int) -> int:
     """Columns of a tile."""
     most = tile_limit(k.device, 1)
-    best = tile_of(extent, most // 2)
-    return k.choices.at_most("columns", best, lambda: divisors(extent, min(extent, most)))
+    best = tile_or_rest(extent, most // 2)
+    return k.choices.at_most("columns", best, lambda: range(1, min(extent, most) + 1))
