@@ -29,6 +29,7 @@ from tvm_dnnfusion.devices.registry import names as device_names
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph
 from tvm_dnnfusion.ecg.metrics import extend
+from tvm_dnnfusion.frontend.errors import DataShapeError
 from tvm_dnnfusion.frontend.relax import Imported, from_relax
 from tvm_dnnfusion.frontend.to_relax import to_relax
 from tvm_dnnfusion.planners import check_plan, get_planner, planner_names
@@ -215,6 +216,8 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     say, trace = progress or (lambda step: None), Trace()
     device = options.device or device_for()
     imported = from_relax(mod, options.function)
+    if device.kind == "gpu":
+        _check_shapes(imported.graph, device)
     trace.step("import", lambda: f"{len(imported.graph.ops)} ops")
     say("rewrite")
     rewriting, graph = _rewritten(imported, options, trace)
@@ -233,6 +236,20 @@ def fuse(mod: tvm.IRModule, options: Options, progress: Progress | None = None) 
     trace.module("schedule", module)
     source = imported.graph
     return Fused(module, imported, source, graph, rewriting, plan, lowered, device, tiles, growth)
+
+
+def _check_shapes(graph: Graph, device: DeviceSpec) -> None:
+    """Raises DataShapeError where the shape of a tensor depends on values: TVM computes such on the
+    host, and the kernels that would read them are the GPU's."""
+    for op in graph.ops:
+        if op.kind in ("nonzero", "unique"):
+            node = ", ".join(op.origins) or op.name
+            raise DataShapeError(
+                f"op {op.kind} (node {node})",
+                f"the shape of its result depends on values, which kernels of {device.name} cannot "
+                "follow",
+                "Compile for a CPU, or export the model without it",
+            )
 
 
 def _rewritten(

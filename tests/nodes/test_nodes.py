@@ -89,3 +89,26 @@ def test_differences_are_seen(want: object, got: object, reason: str) -> None:
 def test_equal_values_are_equal() -> None:
     value = [np.float32([1, np.nan]), np.bool_([True])]
     compare(value, [value[0] * np.float32(1.0005), value[1]], 1e-3, 1e-7)
+
+
+def _on_opencl(*args: str, seconds: float) -> subprocess.CompletedProcess[str]:
+    """The listed cases on the OpenCL device; skips where a fresh interpreter finds none."""
+    found = _python("-c", "from tvm_dnnfusion import opencl; print(len(opencl.status().devices))",
+                    seconds=60)  # fmt: skip
+    if not found.stdout.strip().isdigit() or int(found.stdout) == 0:
+        pytest.skip("no OpenCL device (PoCL and the extra `opencl` of this package make one)")
+    return _python("-m", "tests.nodes.suite", "check", "--on", "opencl", *args, seconds=seconds)
+
+
+def test_cases_of_operators_that_gpus_had_wrong_on_opencl() -> None:
+    for pattern in ("test_mod_mixed_sign_int", "test_compress_0"):
+        done = _on_opencl("-k", pattern, seconds=200)
+        assert done.returncode == 0, done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_what_tvm_passes_also_passes_on_opencl(request: pytest.FixtureRequest) -> None:
+    if not request.config.getoption("--thorough"):
+        pytest.skip("a quarter of an hour: with --thorough; the numbers are in docs/gpu.md")
+    done = _on_opencl(seconds=3600)
+    assert done.returncode == 0, done.stdout + done.stderr[-2000:]

@@ -72,6 +72,10 @@ FORMS: Mapping[str, Callable[..., Any]] = {
 """By the name of the operator of `vecmath`."""
 
 
+# TVM writes them with C's suffix for float (acosf), which OpenCL C does not know.
+_OWN_NAMES = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "tan")
+
+
 def as_type(call: Any) -> Any:
     """reinterpret(x) -> as_float(x), of vectors as_float4(x)."""
     made = tvm.DataType(_dtype(call))
@@ -87,4 +91,6 @@ def register() -> None:
     lowered = tvm.get_global_func("tirx.RegisterOpLowerIntrinsic")
     for name, form in FORMS.items():
         lowered(f"dnnfusion.{name}", lambda call, f=form: f(*call.args), "opencl", 11)
+    for name in _OWN_NAMES:
+        lowered(f"tirx.{name}", lambda call, n=name: _extern(n, call.args[0]), "opencl", 11)
     lowered("tirx.reinterpret", as_type, "opencl", 11)

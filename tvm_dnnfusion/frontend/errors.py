@@ -60,6 +60,10 @@ class UnsupportedOperatorError(InputError):
         )
 
 
+class DataShapeError(InputError):
+    """The shape of a tensor depends on values, which the target cannot have."""
+
+
 class NodeImportError(InputError):
     """TVM has an importer for the operator, and it failed on this node."""
 

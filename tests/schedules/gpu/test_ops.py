@@ -14,6 +14,7 @@ from tvm import relax
 
 import tvm_dnnfusion
 from tests.schedules.gpu.kernels import built, device, opencl
+from tvm_dnnfusion.frontend.errors import DataShapeError
 from tvm_dnnfusion.passes import DNNFusionPass
 from tvm_dnnfusion.schedules.dispatch import ScheduleWarning
 from tvm_dnnfusion.schedules.gpu import scan
@@ -132,3 +133,27 @@ def scan_source(rows: tuple[int, int, int]) -> str:
     """The OpenCL C of a running sum; works without a device."""
     made = scan.kernel(rows, "float32", "float32", product=False, exclusive=False)
     return built(made, device("mali-g76")).source
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int32"])
+def test_remainders_of_narrow_integers(dtype: str) -> None:
+    """TVM's form of them is a call of `select` that no OpenCL compiler takes."""
+    x = np.array([-7, -4, -1, 0, 3, 7, 9], dtype)
+    y = np.array([3, -3, 5, 2, -2, 7, -4], dtype)
+    found = scanned(lambda v: relax.op.floor_mod(v, relax.const(y)), x)
+    np.testing.assert_array_equal(found, np.mod(x, y))
+
+
+@pytest.mark.parametrize("kind", ["acos", "acosh", "asin", "asinh", "atan", "atanh", "tan"])
+def test_inverse_functions_have_opencls_names(kind: str) -> None:
+    x = np.linspace(0.1, 0.9, 24, dtype="float32") + np.float32(kind == "acosh")
+    numpys = {"a": "arc"}.get(kind[0], "") + (kind[1:] if kind[0] == "a" else kind)
+    found = scanned(getattr(relax.op, kind), x)
+    np.testing.assert_allclose(found, getattr(np, numpys)(x), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_shapes_that_depend_on_values_are_refused_by_name(family: str) -> None:
+    proto = model("Compress", (3, 2), np.array([False, True, True]), axis=0)
+    with pytest.raises(DataShapeError, match=r"op nonzero \(node .*y0.*depends on values.*CPU"):
+        compiled(proto, family)
