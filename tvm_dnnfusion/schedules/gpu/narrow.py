@@ -10,8 +10,10 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
+from tvm.s_tir import SBlock
 
 _NARROW = ("int8", "int16")
+_WIDE = ("int64", "uint64", "float64")
 
 
 def _dtype(x: Any) -> str:
@@ -30,17 +32,30 @@ def _widened(make: Any) -> Any:
     return widen
 
 
-def _choice(node: Any) -> Any:
-    if _dtype(node) not in (*_NARROW, "uint8", "uint16", "int64", "uint64", "float64"):
-        return node
-    return tirx.if_then_else(node.condition, node.true_value, node.false_value)
+def _choice(dtypes: tuple[str, ...]) -> Any:
+    """A choice between operands of such types as a condition."""
+
+    def condition(node: Any) -> Any:
+        if _dtype(node) not in dtypes:
+            return node
+        return tirx.if_then_else(node.condition, node.true_value, node.false_value)
+
+    return condition
+
+
+def _folds(func: Any) -> bool:
+    """Whether a block folds: TVM knows the combiner of an argmax by its choices between int64."""
+    found: list[bool] = []
+    tvm_ffi.structural_walk(func.body, [(SBlock, lambda b: found.append(b.init is not None))])
+    return any(found)
 
 
 def narrow_integers(func: Any) -> Any:
     """The function with such operations in 32 bits, and other choices as conditions."""
+    dtypes = (*_NARROW, "uint8", "uint16", *(() if _folds(func) else _WIDE))
     rules = [
         (tirx.FloorMod, _widened(tirx.floormod)),
         (tirx.FloorDiv, _widened(tirx.floordiv)),
-        (tirx.Select, _choice),
+        (tirx.Select, _choice(dtypes)),
     ]
     return func.with_body(tvm_ffi.structural_map(func.body, rules))
