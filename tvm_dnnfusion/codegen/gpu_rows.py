@@ -23,7 +23,8 @@ MOST_ITEMS = 256
 """The most: whole groups of every mobile GPU, and a kilobyte of local memory for each result."""
 
 GROUP = 64
-"""Work-items of a group of several rows (`schedules/gpu/common.py`)."""
+"""Work-items of a group: whole waves on every mobile GPU (Bifrost has warps of 4 to 16, Adreno 6xx
+waves of 64), and few enough that 64 registers each are left. Source: the vendors' OpenCL guides."""
 
 AT_ONCE = 4
 """Waves of a compute unit that hide each other's loads: beyond them, items wait for their turn."""

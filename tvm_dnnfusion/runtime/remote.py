@@ -22,7 +22,7 @@ from tvm_dnnfusion.devices.sessions import (
     Timing,
     TimingOptions,
 )
-from tvm_dnnfusion.devices.sessions.records import CoolDown
+from tvm_dnnfusion.devices.sessions.records import FEWEST, CoolDown
 from tvm_dnnfusion.devices.threads import ThreadReport
 from tvm_dnnfusion.profile.arrays import Array
 from tvm_dnnfusion.runtime.artefact import read_saved
@@ -39,7 +39,6 @@ from tvm_dnnfusion.runtime.module import Module, RunResult
 from tvm_dnnfusion.runtime.processor import processor_of, triple_of
 from tvm_dnnfusion.runtime.signature import Signature
 
-MIN_SAMPLES = 3
 OPTIONS = BenchOptions()
 NO_REST = CoolDown()
 
@@ -98,7 +97,7 @@ class Deployed:
         first = TimingOptions(1, SAMPLE_US, options.warmup_s, cool)
         trial = self.program.time(given, entry=self.entry, options=first)
         sample_s = trial.median_us * trial.runs_per_sample / 1e6 + cool.pause_s
-        count = max(MIN_SAMPLES, min(options.runs, math.floor(options.wall_s / sample_s)))
+        count = max(FEWEST, min(options.runs, math.floor(options.wall_s / sample_s)))
         rest = TimingOptions(count, SAMPLE_US, 0.0, replace(cool, below_celsius=None))
         found = self.program.time(given, entry=self.entry, options=rest)
         return replace(

@@ -25,6 +25,7 @@ from tvm.s_tir import SBlockRealize
 
 from tvm_dnnfusion.schedules.cpu.trees import (
     Copies,
+    analyzer_of,
     bindings,
     collect,
     conjunction,
@@ -103,9 +104,7 @@ def _guarded(loop: Any) -> Any:
 
 def _interior(loop: Any, extent: int) -> tuple[int, int]:
     """The longest run of iterations in which every condition on the variable is known to hold."""
-    analyzer = tvm.sym.Analyzer()
-    for inner in collect(loop.body, tirx.For):
-        analyzer.bind(inner.loop_var, tvm.ir.Range.from_min_extent(inner.min, inner.extent))
+    analyzer = analyzer_of(collect(loop.body, tirx.For))
     conditions = []
     for realize in collect(loop.body, SBlockRealize):
         bound = bindings(realize)

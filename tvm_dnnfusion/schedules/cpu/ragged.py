@@ -16,17 +16,17 @@ twice or in vain, and nothing beyond the last one is read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import tvm
 import tvm_ffi
 from tvm import tirx
 from tvm.s_tir import SBlockRealize
 
 from tvm_dnnfusion.schedules.cpu.trees import (
     Copies,
+    analyzer_of,
     collect,
     conjunction,
     conjuncts,
@@ -59,7 +59,7 @@ def _parted(loop: Any, copies: Copies) -> Any:
     rows = _rows(loop)
     if rows is None:
         return loop
-    analyzer = _analyzer(copies.loops)
+    analyzer = analyzer_of(copies.loops)
 
     def of_rows(condition: Any) -> bool:
         found = _bounds(loop, condition)
@@ -107,14 +107,6 @@ def _rows(loop: Any) -> _Rows | None:
             found = [_bounds(loop, c) for c in conjuncts(realize.predicate)]
             return next((x for x in found if x is not None), None)
     return None
-
-
-def _analyzer(loops: Sequence[Any]) -> Any:
-    """An analyzer that knows the ranges of loops."""
-    out = tvm.sym.Analyzer()
-    for x in loops:
-        out.bind(x.loop_var, tvm.ir.Range.from_min_extent(x.min, x.extent))
-    return out
 
 
 def _with_conditions(body: Any, change: Callable[[Any], list[Any]]) -> Any:

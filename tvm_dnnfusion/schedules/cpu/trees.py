@@ -23,6 +23,14 @@ def replaced(root: Any, values: dict[Any, Any]) -> Any:
     return tvm_ffi.structural_map(root, [(tvm.ir.Var, lambda v: values.get(v, v))])
 
 
+def analyzer_of(loops: Sequence[Any]) -> Any:
+    """An analyzer that knows the ranges of loops."""
+    out = tvm.sym.Analyzer()
+    for x in loops:
+        out.bind(x.loop_var, tvm.ir.Range.from_min_extent(x.min, x.extent))
+    return out
+
+
 def uses(expr: Any, variables: Sequence[Any]) -> bool:
     """Whether one of the variables occurs."""
     return any(v.same_as(x) for v in collect(expr, tvm.ir.Var) for x in variables)

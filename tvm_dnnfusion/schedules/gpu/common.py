@@ -16,13 +16,10 @@ import tvm_ffi
 from tvm import sym, tirx
 from tvm.ir.expr import TensorLoad
 
+from tvm_dnnfusion.codegen.gpu_rows import GROUP
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
 
 __all__ = ["GpuKernel", "Kernel", "ScheduleFailed", "product"]
-
-GROUP = 64
-"""Work-items of a group: whole waves on every mobile GPU (Bifrost has warps of 4 to 16, Adreno 6xx
-waves of 64), and few enough that 64 registers each are left. Source: the vendors' OpenCL guides."""
 
 VECTOR_BYTES = 16
 """Bytes of one vector access: float4 or half8. Source: the same guides ask for 128 bits."""

@@ -19,7 +19,8 @@ import tvm
 from tvm import relax
 from tvm.script import tirx as T
 
-from tvm_dnnfusion.schedules.gpu.common import GROUP, ScheduleFailed
+from tvm_dnnfusion.codegen.gpu_rows import GROUP
+from tvm_dnnfusion.schedules.gpu.common import ScheduleFailed
 
 SORTS = ("relax.sort", "relax.argsort", "relax.topk", "relax.bucketize")
 """Operators that `DispatchSortScan` has right forms for, which legalising would not choose."""
