@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tests.helpers import DEVICE, NARROW
 from tvm_dnnfusion.codegen.product_tiles import RAGGED_RATE, over_rows, product_tile
 from tvm_dnnfusion.codegen.tiles import (
+    GOOD_TILE,
     SPARE_REGISTERS,
     Tile,
     conv_tile,
@@ -19,24 +20,33 @@ from tvm_dnnfusion.codegen.tiles import (
     vectors_of,
 )
 
-LIMITS = st.integers(1, 28)
+EXTENTS = range(1, 301)
 
 
-@given(st.integers(1, 300), LIMITS)
-def test_a_tile_divides_its_extent_and_fits(extent, limit):
-    tile = tile_of(extent, limit)
-    assert extent % tile == 0 and 1 <= tile <= limit
+@pytest.mark.parametrize("limit", range(1, 29))
+def test_a_tile_divides_its_extent_and_fits(limit):
+    for extent in EXTENTS:
+        tile = tile_of(extent, limit)
+        assert extent % tile == 0 and 1 <= tile <= limit
 
 
-@given(st.integers(1, 300), LIMITS)
-def test_a_tile_or_the_rest_of_its_extent_is_long(extent, limit):
-    tile = tile_or_rest(extent, limit)
-    assert 1 <= tile <= limit
-    shortest = extent % tile or tile
-    if limit >= 10 and extent >= 6:
-        assert shortest >= min(5, extent)
-    if tile_of(extent, limit) >= 6:
-        assert tile == tile_of(extent, limit), "a good divisor stays"
+@pytest.mark.parametrize("limit", range(1, 29))
+def test_a_tile_or_the_rest_of_its_extent_is_long(limit):
+    """Where no divisor is good, no other length leaves more at the end, up to a good tile."""
+    for extent in EXTENTS:
+        tile, divisor = tile_or_rest(extent, limit), tile_of(extent, limit)
+        assert 1 <= tile <= limit
+        if divisor >= min(GOOD_TILE, limit, extent):
+            assert tile == divisor, "a good divisor stays"
+            continue
+        rest, lengths = extent % tile or tile, range(min(GOOD_TILE // 2, limit), limit + 1)
+        assert rest >= min(GOOD_TILE, max(extent % t or t for t in lengths)), (extent, tile)
+
+
+@pytest.mark.parametrize("limit, shortest", [(10, 3), (11, 4), (12, 5), (14, 5), (28, 6)])
+def test_the_last_tile_of_an_image_row_is_no_shorter_than_this(limit, shortest):
+    ends = [n % tile_or_rest(n, limit) or tile_or_rest(n, limit) for n in EXTENTS if n >= GOOD_TILE]
+    assert min(ends) == shortest
 
 
 @pytest.mark.parametrize("extent, limit, tile", [
