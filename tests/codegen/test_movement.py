@@ -1,5 +1,8 @@
 """Movement as index maps: against numpy, and gone from the kernel."""
 
+import math
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import tvm
@@ -15,6 +18,7 @@ from tests.helpers import (
     feed_of,
     lowered,
     run_kernel,
+    scheduled,
     weights,
 )
 from tvm_dnnfusion.codegen.layout import Layout
@@ -172,19 +176,91 @@ def test_movement_inside_a_reduction():
     check_block(built(make), "rows")
 
 
-@pytest.mark.parametrize("mode", [("NCHW", "linear"), ("NHWC", "nearest_neighbor")])
-def test_resizing_with_arithmetic_or_channels_last_has_no_template(mode):
-    layout, method = mode
-    graph = built(
-        lambda b: b.op(
-            "image.resize2d",
-            b.input("x", (1, 4, 4, 4)),
-            (8, 8),
-            method=method,
-            layout=layout,
-            coordinate_transformation_mode="asymmetric",
-            rounding_method="floor",
-        )
-    )
+def resized(size=(8, 8), **attrs):
+    """A picture of 4 x 4, or one whose extents are given, resized."""
+    form = {"method": "nearest_neighbor", "coordinate_transformation_mode": "half_pixel",
+            "rounding_method": "round_prefer_floor"}  # fmt: skip
+    shape = (1, 4, 4, 4) if len(size) == 2 else (1, 2, 4, 4, 4)
+    kind = f"image.resize{len(size)}d"
+    return built(lambda b: b.op(kind, b.input("x", shape), size, **{**form, **attrs}))
+
+
+@pytest.mark.parametrize("attrs", [
+    {"method": "linear"}, {"coordinate_transformation_mode": "tf_crop_and_resize"},
+    {"coordinate_transformation_mode": "asymmetric", "rounding_method": "round"},
+])  # fmt: skip
+def test_resizing_with_arithmetic_or_of_regions_has_no_template(attrs):
+    """Nor that by half-way places that go to even numbers: up and down by turns."""
     with pytest.raises(NotLowerable, match="with these attributes"):
-        lowered(graph)
+        lowered(resized(**attrs))
+
+
+@pytest.mark.parametrize("attrs", [
+    {"size": (5, 9), "layout": "NHWC"}, {"size": (6, 3, 7)}, {"size": (9, 2, 4), "layout": "NDHWC"},
+    {"rounding_method": ""}, {"rounding_method": "ceil", "size": (3, 11)},
+    {"coordinate_transformation_mode": "align_corners", "rounding_method": ""},
+])  # fmt: skip
+def test_nearest_neighbours_by_any_line_and_layout(attrs):
+    check_block(resized(**attrs), "map")
+
+
+PICTURES = [((1, 5), (4, 14)), ((2, 7), (3, 2)), ((20, 58), (7, 1))]
+
+
+def ran(graph, feed):
+    kernel = lowered(graph)
+    return run_kernel(scheduled(kernel), kernel, graph, feed)
+
+
+def chosen(count, size, mode, rounding):
+    """The element that each place reads, by exact arithmetic."""
+    scale, half = Fraction(count, size), Fraction(1, 2)
+    slope, start = {
+        "half_pixel": (scale, (scale - 1) / 2),
+        "asymmetric": (scale, 0),
+        "align_corners": (Fraction(count - 1, max(size - 1, 1)), 0),
+    }[mode]
+    whole = {
+        "floor": math.floor, "ceil": math.ceil,
+        "round_prefer_floor": lambda v: math.ceil(v - half),
+        "round_prefer_ceil": lambda v: math.floor(v + half),
+    }[rounding]  # fmt: skip
+    return [min(max(whole(slope * i + start), 0), count - 1) for i in range(size)]
+
+
+@pytest.mark.parametrize("rounding", [
+    "floor", "ceil", "round_prefer_floor", "round_prefer_ceil",
+])  # fmt: skip
+@pytest.mark.parametrize("mode", ["half_pixel", "asymmetric", "align_corners"])
+def test_nearest_neighbours_are_those_of_exact_arithmetic(mode, rounding):
+    """TVM's float32 goes wrong at half-way places: of 14 columns of 4, two were the next one."""
+    for (height, rows), (width, columns) in PICTURES:
+        x = np.arange(height * width, dtype="float32").reshape(1, 1, height, width)
+        graph = built(lambda b, x=x, size=(rows, columns): b.op(
+            "image.resize2d", b.input("x", x.shape), size, method="nearest_neighbor",
+            coordinate_transformation_mode=mode, rounding_method=rounding,
+        ))  # fmt: skip
+        ys, xs = (chosen(*line, mode, rounding) for line in ((height, rows), (width, columns)))
+        np.testing.assert_array_equal(ran(graph, {"x": x})[0][0, 0], x[0, 0][np.ix_(ys, xs)])
+
+
+SHIFTS = [0, 1, 7, 8, 31, 32, 33, 63, 64, 100, -1, -32]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("kind", ["left_shift", "right_shift"])
+def test_shifts_beyond_the_width_are_numpys(kind, dtype):
+    """Of 17 elements, so that some are vectors and the last is not; the shifts at run time too."""
+    x = np.array([-8, 4, -1, 1, 127, 85, -128, 2, 3, 64, 5, 6, 7, 8, 9, 10, 11]).astype(dtype)
+    y = np.resize(np.array(SHIFTS).astype(dtype), 17)
+
+    def fixed(b):
+        return b.op(kind, b.input("x", (17,), dtype), b.constant("k", y))
+
+    def given_later(b):
+        return b.op(kind, b.input("x", (17,), dtype), b.input("y", (17,), dtype))
+
+    wanted = getattr(np, kind)(x, y)
+    for make, feed in ((fixed, {"x": x, "k": y}), (given_later, {"x": x, "y": y})):
+        (found,) = ran(built(make), feed)
+        np.testing.assert_array_equal(found, wanted)

@@ -100,6 +100,24 @@ def test_a_negative_pad_crops() -> None:
     np.testing.assert_array_equal(run_tvm(mod, x)[0], np.pad(x[:, 1:], ((1, 0), (0, 2))))
 
 
+@pytest.mark.parametrize("operands", [{"sizes": I([2, 3, 7])}, {"scales": F([1, 1, 3.5])}])
+def test_a_row_is_resized_as_a_picture_of_one_row(operands: dict[str, np.ndarray]) -> None:
+    """The fourth place of seven is half-way between two elements."""
+    names = ["x", "", *(n if n in operands else "" for n in ("scales", "sizes"))]
+    node = helper.make_node("Resize", names, ["y"], mode="nearest")
+    proto = model([node], {"x": [2, 3, 2]}, ["y"], operands)
+    mod = load_onnx(proto)
+    assert kinds(mod) == ["expand_dims", "image.resize2d", "squeeze"]
+    x = np.arange(12, dtype=F).reshape(2, 3, 2)
+    np.testing.assert_array_equal(run_tvm(mod, x)[0], run_onnx(proto, x)[0])
+
+
+def test_near_miss_a_row_resized_by_lines_is_left_to_tvm() -> None:
+    node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="linear")
+    proto = model([node], {"x": [2, 3, 2]}, ["y"], {"s": F([1, 1, 2])})
+    assert kinds(load_onnx(proto)) == ["call_tir"]
+
+
 def test_clip_with_bounds_as_attributes() -> None:
     node = helper.make_node("Clip", ["x"], ["y"], min=0.0, max=6.0)
     mod = load_onnx(model([node], {"x": [3]}, ["y"], opset=9))

@@ -29,9 +29,8 @@ REFUSED_ON_GPUS = ("test_compress_", "test_nonzero_", "test_unique_", "test_sque
 """Cases that find shapes in values; of the last, those with axes given at run time."""
 
 KNOWN_ON_GPUS = (
-    "test_bitshift_right_int32_", "test_nonmaxsuppression_", "test_roialign_", "test_scatter_w",
+    "test_nonmaxsuppression_", "test_roialign_", "test_scatter_w",
     "test_scatternd", "test_slice_start_out_of_bounds@const",
-    "test_resize_upsample_sizes_nearest@const",
 )  # fmt: skip
 """Cases that TVM's forms for GPUs get wrong or do not build (docs/gpu.md says which and how)."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tvm
 from tvm import tirx
 
 from tvm_dnnfusion.codegen import vecmath
@@ -46,6 +47,8 @@ def _selu(x: Any) -> Any:
 
 def _sign(x: Any) -> Any:
     zero, one = _c(0, x), _c(1, x)
+    if "uint" in vecmath.dtype_of(x):
+        return tirx.Select(x > zero, one, zero)
     return tirx.Select(x > zero, one, tirx.Select(x < zero, zero - one, zero))
 
 
@@ -68,7 +71,10 @@ TRANSCENDENTAL: Mapping[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 # Kinds whose expression mentions its operand more than once: it is bound to a variable first.
-REPEATS = frozenset({"square", "nn.selu", "sign", "nn.leakyrelu", "nn.prelu", "floor_mod", "power"})
+REPEATS = frozenset({
+    "square", "nn.selu", "sign", "nn.leakyrelu", "nn.prelu", "floor_mod", "power", "left_shift",
+    "right_shift",
+})  # fmt: skip
 
 
 def _is_int(x: Any) -> bool:
@@ -108,6 +114,22 @@ _POWERS: Mapping[float, Callable[[Any], Any]] = {
     3.0: lambda a: a * a * a, 4.0: lambda a: (a * a) * (a * a),
 }  # fmt: skip
 
+
+def _shift(a: Any, b: Any, left: bool) -> Any:
+    """a shifted by b bits; by less than none or by all of them, bits are lost and none come back.
+
+    Machines differ there, and LLVM promises nothing: x86 and OpenCL take b modulo the width.
+    """
+    dtype = vecmath.dtype_of(a)
+    width, signed = tvm.DataType(dtype).bits, dtype.startswith("int")
+    unsigned: Any = tirx.Cast(f"uint{width}", b) if signed else b
+    fits = unsigned < tirx.const(width, f"uint{width}")
+    if signed and not left:  # the sign fills all bits
+        return a >> tirx.Select(fits, b, _c(width - 1, b))
+    within = b & _c(width - 1, b)
+    return tirx.Select(fits, a << within if left else a >> within, _c(0, a))
+
+
 BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b, "subtract": lambda a, b: a - hidden(b),
     "multiply": vecmath.multiply, "divide": _divide, "power": _power,
@@ -123,7 +145,8 @@ BINARY: Mapping[str, Callable[[Any, Any], Any]] = {
     "bitwise_xor": lambda a, b: a ^ b,
     "mod": tirx.truncmod, "floor_mod": _floor_mod, "atan2": tirx.atan2,
     "log_add_exp": vecmath.log_add_exp,
-    "left_shift": lambda a, b: a << b, "right_shift": lambda a, b: a >> b,
+    "left_shift": lambda a, b: _shift(a, b, left=True),
+    "right_shift": lambda a, b: _shift(a, b, left=False),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Ops that choose elements by other elements or by scaled indices: gathers, upsampling.
+"""Ops that choose elements by other elements or by scaled indices: gathers, resizing.
 
 One-to-Many movement; like all movement it vanishes into the indices at the loads.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 from tvm import tirx
 
+from tvm_dnnfusion.codegen.resizing import nearest
 from tvm_dnnfusion.codegen.value import Body, Index, Value
 from tvm_dnnfusion.ecg.graph import Graph, Op
 
@@ -34,29 +35,6 @@ def take(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None
         return body.read(source, (*index[:a], chosen, *index[a + rank :]))
 
     return Value(shape, source.dtype, at)
-
-
-def upsample(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
-    """image.resize2d(x, size) to the nearest neighbour by whole factors f: out[i] = x[i // f]."""
-    source = inputs[0]
-    form = (
-        op.attr("layout"),
-        op.attr("method"),
-        op.attr("coordinate_transformation_mode"),
-        op.attr("rounding_method"),
-    )
-    if form != ("NCHW", "nearest_neighbor", "asymmetric", "floor"):
-        return None
-    if any(n % m for n, m in zip(shape, source.shape)):
-        return None
-    factors = tuple(n // m for n, m in zip(shape, source.shape))
-
-    def at(body: Body, index: Index) -> Any:
-        return body.read(
-            source, tuple(i if f == 1 else body.simplify(i // f) for i, f in zip(index, factors))
-        )
-
-    return Value(shape, source.dtype, at, layout=source.layout)
 
 
 def pixel_shuffle(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> Value | None:
@@ -90,6 +68,7 @@ def gather_elements(op: Op, inputs: list[Value], shape: Dims, graph: Graph) -> V
 KINDS: Mapping[str, Callable[[Op, list[Value], Dims, Graph], Value | None]] = {
     "take": take,
     "gather_elements": gather_elements,
-    "image.resize2d": upsample,
+    "image.resize2d": nearest,
+    "image.resize3d": nearest,
     "nn.pixel_shuffle": pixel_shuffle,
 }

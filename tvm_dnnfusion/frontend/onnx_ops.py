@@ -5,6 +5,7 @@ to rewriting and planning, and some in a needlessly heavy form. `OVERRIDES` maps
 functions that give the Relax operator of the same meaning, or None to leave the node to TVM.
 
     Pad, Clip, Tile           call_tir               -> nn.pad, clip, tile
+    Resize (nearest, 1-D)     call_tir               -> image.resize2d of a picture of one row
     Einsum                    call_tir               -> matmul (see onnx_einsum.py) or einsum
     CumSum(reverse)           call_tir around cumsum -> flip, cumsum, flip
     Sum, Max, Min, Mean       stack, then reduce     -> chain of add, maximum, minimum
@@ -124,6 +125,25 @@ def _tile(node: NodeView) -> relax.Expr | None:
     return None if repeats is None else relax.op.tile(node.inputs[0], repeats.tolist())
 
 
+def _resize(node: NodeView) -> relax.Expr | None:
+    """Only that of [N, C, W] to the nearest neighbour: of the others TVM's converter makes one."""
+    x, mode = node.inputs[0], node.attrs.get("coordinate_transformation_mode", b"half_pixel")
+    scales, sizes = node.constant(2), node.constant(3)
+    known = x.ty.ndim == 3 and isinstance(x.ty.shape[2], tvm.tirx.IntImm)
+    if not known or node.attrs.get("mode", b"nearest") != b"nearest" or node.opset < 13:
+        return None
+    if mode == b"tf_crop_and_resize" or (scales is None or not scales.size) == (sizes is None):
+        return None
+    width = int(x.ty.shape[2])
+    wanted = int(sizes[-1]) if sizes is not None else int(scales[-1] * width)  # type: ignore[index]
+    rounding = node.attrs.get("nearest_mode", b"round_prefer_floor")
+    row = relax.op.image.resize2d(
+        relax.op.expand_dims(x, 2), (1, wanted), layout="NCHW", method="nearest_neighbor",
+        coordinate_transformation_mode=mode.decode(), rounding_method=rounding.decode(),
+    )  # fmt: skip
+    return relax.op.squeeze(row, 2)
+
+
 def _einsum(node: NodeView) -> relax.Expr | None:
     """A matmul where it is one; else only what Relax infers shapes for."""
     equation = node.attrs["equation"].decode().replace(" ", "")
@@ -176,6 +196,7 @@ OVERRIDES: dict[str, Converter] = {
     "Mean": _mean,
     "Min": _chain(relax.op.minimum),
     "Pad": _pad,
+    "Resize": _resize,
     "Sum": _chain(relax.op.add),
     "Tile": _tile,
 }

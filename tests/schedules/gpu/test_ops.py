@@ -109,18 +109,24 @@ def test_sorts_keep_the_order_of_equals(kind: str, shape: tuple[int, int]) -> No
 
 def scanned(op: Any, x: np.ndarray, **attrs: Any) -> np.ndarray:
     """What one operator makes of an array on the OpenCL device."""
+    return computed(lambda given: [op(given, **attrs)], x)[0]
+
+
+def computed(make: Any, *arrays: np.ndarray) -> list[np.ndarray]:
+    """What an expression, or each of several, makes of arrays on the OpenCL device."""
     gpu = opencl()
     builder = relax.BlockBuilder()
-    given = relax.Var("x", relax.TensorType(x.shape, str(x.dtype)))
-    with builder.function("main", [given]):
+    given = [relax.Var(f"x{i}", relax.TensorType(x.shape, str(x.dtype)))
+             for i, x in enumerate(arrays)]  # fmt: skip
+    with builder.function("main", given):
         with builder.dataflow():
-            out = builder.emit_output(builder.normalize(op(given, **attrs)))
+            out = builder.emit_output(builder.normalize(relax.Tuple(make(*given))))
         builder.emit_func_output(out)
     target = tvm.target.Target({"kind": "opencl", "device": "mali"}, host={"kind": "llvm"})
     with target:
         made = DNNFusionPass()(builder.get())
     machine = relax.VirtualMachine(tvm.compile(made, target), [gpu, tvm.cpu()])
-    return machine["main"](tvm.runtime.tensor(x, gpu)).numpy()
+    return [x.numpy() for x in machine["main"](*[tvm.runtime.tensor(x, gpu) for x in arrays])]
 
 
 def test_a_scan_of_few_long_rows_is_a_group_each_with_one_barrier() -> None:
@@ -142,6 +148,70 @@ def test_remainders_of_narrow_integers(dtype: str) -> None:
     y = np.array([3, -3, 5, 2, -2, 7, -4], dtype)
     found = scanned(lambda v: relax.op.floor_mod(v, relax.const(y)), x)
     np.testing.assert_array_equal(found, np.mod(x, y))
+
+
+def test_half_way_places_of_a_picture_are_exact() -> None:
+    """In float32, which OpenCL contracts, the fourth of seven columns of two was the second one."""
+    scales = np.float32([1, 1, 3.5, 3.5])
+    proto = model("Resize", (1, 1, 2, 4), np.float32([]), scales, mode="nearest")
+    check(proto, "mali", np.arange(8, dtype="float32").reshape(1, 1, 2, 4), rtol=0)
+
+
+WRAPPING = ("add", "subtract", "multiply", "left_shift", "right_shift")
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint16", "uint64"])
+def test_integers_wrap_before_they_are_read_as_others(dtype: str) -> None:
+    """OpenCL C computes 8 and 16 bits in 32: 250 + 10 was 260 when it became a float.
+
+    And shifts are modulo the width there; onnx has zeros, or the sign, beyond it.
+    """
+    low, high = np.array([np.iinfo(dtype).min, np.iinfo(dtype).max], dtype)
+    x = np.resize(np.array([0, 1, 5, 100, high, high - 3, low, 77], dtype), 32)
+    y = np.resize(np.array([3, 1, 7, high, 2, 100, 5, 8, 9, 33, 64, 6], dtype), 32)
+
+    def make(a: Any, b: Any) -> list[Any]:
+        ops = relax.op
+        made = [getattr(ops, kind)(a, b) for kind in WRAPPING]
+        made += [ops.negative(a), ops.bitwise_not(a), ops.sign(a), ops.where(ops.less(a, b), a, b)]
+        return [*(ops.astype(m, "float32") for m in made), ops.greater(made[0], b)]
+
+    with np.errstate(over="ignore"):
+        wanted = [getattr(np, kind)(x, y) for kind in WRAPPING]
+        wanted += [np.negative(x), ~x, np.sign(x), np.minimum(x, y)]
+    wanted = [*(w.astype("float32") for w in wanted), wanted[0] > y]
+    for i, (found, want) in enumerate(zip(computed(make, x, y), wanted, strict=True)):
+        np.testing.assert_array_equal(found, want, err_msg=f"{dtype}, expression {i}")
+
+
+def test_truth_is_one() -> None:
+    """In OpenCL's vectors it is -1, which casts took as it was, so that masks changed signs."""
+    rng = np.random.default_rng(6)
+    x, y = (rng.integers(-3, 4, (4, 16)).astype("float32") for _ in range(2))
+    mask = rng.integers(0, 2, (4, 16)).astype(bool)
+    ops = relax.op
+
+    def make(a: Any, b: Any, m: Any) -> list[Any]:
+        more = ops.greater(a, b)
+        casts = [ops.astype(more, t) for t in ("float32", "int32", "int8", "int64")]
+        return [
+            *casts, *(ops.astype(c, "float32") for c in casts[2:]),
+            ops.sum(casts[0], axis=-1), ops.multiply(ops.astype(ops.not_equal(a, b), "float32"), a),
+            ops.astype(ops.logical_not(ops.logical_and(more, m)), "float32"),
+            ops.where(ops.logical_xor(more, m), a, b), ops.where(ops.equal(more, m), a, b),
+            ops.astype(ops.astype(a, "bool"), "float32"),
+        ]  # fmt: skip
+
+    more = x > y
+    wanted = [
+        *(more.astype(t) for t in ("float32", "int32", "int8", "int64")),
+        *(more.astype("float32"),) * 2, more.sum(-1).astype("float32"), (x != y) * x,
+        (~(more & mask)).astype("float32"),
+        np.where(more ^ mask, x, y), np.where(more == mask, x, y), (x != 0).astype("float32"),
+    ]  # fmt: skip
+    # one of them is named twice in its kernel: vectors of truth have no type for that
+    for i, (found, want) in enumerate(zip(computed(make, x, y, mask), wanted, strict=True)):
+        np.testing.assert_array_equal(found, want, err_msg=f"expression {i}")
 
 
 @pytest.mark.parametrize("kind", ["acos", "acosh", "asin", "asinh", "atan", "atanh", "tan"])
