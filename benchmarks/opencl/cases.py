@@ -83,6 +83,7 @@ CASES: tuple[Case, ...] = (
     _conv("conv3x3-stride2", 16, 32, 28, 3, 2),
     _conv("conv1x1", 64, 64, 14, 1),
     _depthwise("depthwise3x3", 64, 14, 3),
+    _depthwise("depthwise3x3-17-wide", 32, 17, 3),  # no tile divides the columns
     Case("matmul", 32 * 128 * 128, ((32, 128),), ((128, 128), (128,)),
          lambda x, w, b: op.add(op.matmul(x, w), b)),
     Case("classifier", 512 * 400, ((1, 512),), ((512, 400), (400,)),
@@ -95,6 +96,8 @@ CASES: tuple[Case, ...] = (
          lambda x, g, b: op.nn.layer_norm(x, g, b, axes=-1)),
     Case("mean", 0, ((1, 64, 14, 14),), (), lambda x: op.mean(x, axis=[2, 3])),
     Case("max_pool", 0, ((1, 32, 28, 28),), (),
+         lambda x: op.nn.max_pool2d(x, (3, 3), strides=(2, 2), padding=(1, 1))),
+    Case("max_pool-17-wide", 0, ((1, 32, 34, 34),), (),
          lambda x: op.nn.max_pool2d(x, (3, 3), strides=(2, 2), padding=(1, 1))),
     Case("global_pool", 0, ((1, 64, 14, 14),), (),
          lambda x: op.nn.adaptive_avg_pool2d(x, (1, 1))),

@@ -35,6 +35,14 @@ RAGGED_RATE = 0.9
 """Columns that are computed and thrown away cost a condition at each load and store as well; a
 shorter tile at the end of a product's rows is code of its own."""
 
+ITEM_COST = 8.0
+"""Multiply-adds in the time in which a work-item finds its place. Counted by Oclgrind: 23
+instructions an item, where an output of a 2x2 pooling takes 25 (17 columns by tiles of 1 to 6)."""
+
+OVERHANG_RATE = 0.9
+"""Part of a divisor's cost that a tile beyond the width may cost: its last columns have conditions
+at loads and stores, which are not in that cost. Counted: 2 to 4 % of a depthwise 3x3."""
+
 Tile2 = tuple[int, int]
 """Rows and vectors of a work-item."""
 
@@ -77,16 +85,26 @@ def product_tiles(
 
 
 def window_columns(device: DeviceSpec, width: int, taps: int, stride: int, lanes: int = 1) -> int:
-    """Columns of a tile that folds a window of so many taps in a row: a divisor of the width.
+    """Columns of a tile that folds a window of so many taps in a row.
 
-    Accumulators and the columns under the window stay within twice the registers. Columns that are
-    themselves the lanes of vectors are stored as such where the width allows it.
+    Accumulators and the columns under the window stay within twice the registers. A divisor of the
+    width, unless another length costs much less, whose last tile then computes columns in vain.
+    Columns that are themselves the lanes of vectors are stored as such where the width allows it.
     """
-    good = [
+    fits = [
         c for c in range(1, min(width, _MOST_PLACES) + 1)
-        if width % c == 0 and c + (c - 1) * stride + taps <= 2 * lanes * device.vector_registers
+        if c + (c - 1) * stride + taps <= 2 * lanes * device.vector_registers
     ]  # fmt: skip
-    return max(good, key=lambda c: (c % lanes == 0, c), default=1)
+    good = max((c for c in fits if width % c == 0), key=lambda c: (c % lanes == 0, c), default=1)
+    if lanes > 1 and good % lanes == 0:
+        return good
+
+    def cost(columns: int) -> float:
+        loads = (columns - 1) * stride + taps
+        return -(-width // columns) * (LOAD_COST * loads + columns * taps + ITEM_COST)
+
+    best = min(fits, key=lambda c: (cost(c), c), default=1)
+    return best if cost(best) < OVERHANG_RATE * cost(good) else good
 
 
 def rate(device: DeviceSpec, places: int, vectors: int, items: float) -> float:

@@ -43,6 +43,7 @@ from tvm_dnnfusion.schedules.gpu.limits import check_limits
 from tvm_dnnfusion.schedules.gpu.maps import map_block as gpu_map_block
 from tvm_dnnfusion.schedules.gpu.matmul import matmul_block as gpu_matmul_block
 from tvm_dnnfusion.schedules.gpu.narrow import narrow_integers
+from tvm_dnnfusion.schedules.gpu.overhang import overhanging
 from tvm_dnnfusion.schedules.gpu.plain import fallback
 from tvm_dnnfusion.schedules.gpu.plain import plain_block as gpu_plain_block
 from tvm_dnnfusion.schedules.gpu.rows import rows_block as gpu_rows_block
@@ -176,7 +177,7 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
 def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
     """The scheduled body finished: borders taken out of loops, small buffers on the stack."""
     out = parted(made)
-    out = narrow_integers(out) if gpu else on_stack(whole(finish(out)))
+    out = narrow_integers(overhanging(out)) if gpu else on_stack(whole(finish(out)))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     out = out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

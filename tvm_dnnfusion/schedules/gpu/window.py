@@ -6,8 +6,9 @@
         for columns under the window, in registers: for f in vectorized: xs = x, or the border
         for kw, w in unrolled: for f in vectorized: tile[...] = max(tile[...], xs)
 
-A column that several windows of a row meet is loaded once. Where channels are not in blocks there
-is no f: a work-item's columns, folded one by one, are the lanes of what it stores.
+A column that several windows of a row meet is loaded once. Where tiles do not divide the columns
+the last one computes more than it stores (`overhang.py`). Where channels are not in blocks there is
+no f: a work-item's columns, folded one by one, are the lanes of what it stores.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tvm_dnnfusion.codegen.pooling import COLUMNS
 from tvm_dnnfusion.codegen.tiles import Tile
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, ScheduleFailed
 from tvm_dnnfusion.schedules.gpu.maps import movement
+from tvm_dnnfusion.schedules.gpu.overhang import mark
 from tvm_dnnfusion.schedules.gpu.tile import (
     cut,
     follows,
@@ -67,9 +69,11 @@ def window_tiles(
     lane = spatial.pop() if len(spatial) - len(taps) == 3 else None
     lanes = [] if lane is None else [lane]
     n, cb, *place = spatial
+    width = k.extent(place[-1])
     outer, inner = cut(k, place, tile)
     k.sch.reorder(n, cb, *outer, *taps, *inner, *lanes)
     item = grid_of_tiles(k, [n, cb], outer)
+    mark(k.sch, item, width, tile.columns)
     hold_tile(k, anchor, stores, item, lane)
     row = taps[-2] if len(taps) > 1 else item
     reused = unrolled(k, taps[-1:], tile.places)

@@ -1,0 +1,55 @@
+"""Columns that tiles do not divide: the last tile computes some more, and stores what there is.
+
+A split that does not divide leaves a condition on every column of every tile: on what is loaded, on
+each multiply-add, on what is stored. A schedule marks the loop over work-items with `OVERHANG`;
+`overhanging` then takes the conditions from all that stays in registers:
+
+    for t in threadIdx.x: for w in unrolled(6): if 6 t + w < 17: tile[w] += x[..] * k
+                          for w in unrolled(6): if 6 t + w < 17: out[6 t + w] = tile[w]
+->  for t in threadIdx.x: for w in unrolled(6): tile[w] += x[..] * k
+                          for w in unrolled(6): if 6 t + w < 17: out[6 t + w] = tile[w]
+
+and of the conditions that are left the compiler keeps that of the last column only, which it cannot
+prove. Nothing beyond the image is loaded. All work-items run the same code, where code of its own
+for a shorter tile (`schedules/cpu/ragged.py`) would be run by every wave besides the long one: a
+wave holds whole rows of tiles.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tvm_ffi
+from tvm import tirx
+from tvm.s_tir import SBlockRealize
+
+from tvm_dnnfusion.schedules.cpu.trees import Copies, loop_like, unmarked, with_loops
+
+OVERHANG = "dnnfusion.overhang"
+
+
+def mark(sch: Any, loop: Any, extent: int, tile: int) -> None:
+    """Mark the loop over work-items whose tiles do not divide an extent."""
+    if extent % tile:
+        sch.annotate(loop, OVERHANG, 1)
+
+
+def overhanging(func: Any) -> Any:
+    """The function without conditions on what work-items of marked loops keep in registers."""
+    return with_loops(func, (OVERHANG,), _unconditional)
+
+
+def _unconditional(loop: Any, _: Copies) -> Any:
+    def realize(node: Any) -> Any:
+        if not all(w.source.scope() == "local" for w in node.block.writes) or _loads(node.block):
+            return node
+        return SBlockRealize(node.iter_values, tirx.const(True, "bool"), node.block)
+
+    loop = unmarked(loop, OVERHANG)
+    body = tvm_ffi.structural_map(loop.body, [(SBlockRealize, realize)])
+    return loop_like(loop, loop.loop_var, loop.min, loop.extent, body)
+
+
+def _loads(block: Any) -> bool:
+    """Whether a block reads memory, of which there may be no more."""
+    return any(r.source.scope() != "local" for r in block.reads)
