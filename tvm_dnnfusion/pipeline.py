@@ -40,7 +40,7 @@ from tvm_dnnfusion.profile.store import ProfileFileError
 from tvm_dnnfusion.profile.trials import UNITS, TuningDB, subject_key
 from tvm_dnnfusion.rewrite import RewriteOptions, RewriteResult, rewrite
 from tvm_dnnfusion.schedules.dispatch import VERSION, check_prepared, schedule_kernel
-from tvm_dnnfusion.schedules.gpu import scan
+from tvm_dnnfusion.schedules.gpu import forms
 from tvm_dnnfusion.settings import Debug, read
 from tvm_dnnfusion.trace import Trace
 
@@ -242,7 +242,7 @@ def _check_shapes(graph: Graph, device: DeviceSpec) -> None:
     """Raises DataShapeError where the shape of a tensor depends on values: TVM computes such on the
     host, and the kernels that would read them are the GPU's."""
     for op in graph.ops:
-        if op.kind in ("nonzero", "unique"):
+        if op.kind in ("nonzero", "unique") or op.kind.endswith("non_max_suppression"):
             node = ", ".join(op.origins) or op.name
             raise DataShapeError(
                 f"op {op.kind} (node {node})",
@@ -275,7 +275,7 @@ def schedule_module(mod: tvm.IRModule, device: DeviceSpec) -> tvm.IRModule:
     """All kernels of a module scheduled; ops that are left are legalised first, and then too."""
     with tvm.target.Target(target_dict(device) or {"kind": "llvm"}):
         if device.kind == "gpu":  # sorts and scans: TVM's forms for CPUs have none on a GPU
-            mod = scan.legalized(mod)
+            mod = forms.legalized(mod)
         legal = relax.transform.LegalizeOps()(mod)
     out = {}
     for gv, func in legal.functions.items():

@@ -96,6 +96,9 @@ def is_view(ops: tuple[Op, ...]) -> bool:
     return all(op.kind in VIEWS for op in ops)
 
 
+OWN_ON_GPUS = frozenset({"scatter_nd"})
+"""Ops that are left to `schedules/gpu/forms.py`: TVM's TIR of them has threads already."""
+
 _NO_KERNEL = ("barrier", "view", "relax", "in place")
 
 
@@ -200,6 +203,8 @@ class _Lowering:
         if self._force_plain(ops) or disturbed:
             return None
         try:
+            if self.device.kind == "gpu" and any(op.kind in OWN_ON_GPUS for op in ops):
+                raise NotLowerable("kernels of its own on GPUs (schedules/gpu/forms.py)")
             return self._kernel(Form(block.name, ops, {}, {}, 0, plain=True))
         except (NotLowerable, tvm.error.InternalError, ValueError) as error:
             self.reasons[block.name] += f"; plain: {str(error).strip().splitlines()[-1][:200]}"

@@ -35,7 +35,7 @@ from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
 from tvm_dnnfusion.schedules.gpu.attention import attention_block as gpu_attention_block
-from tvm_dnnfusion.schedules.gpu.common import GpuKernel, check_bound
+from tvm_dnnfusion.schedules.gpu.common import GpuKernel, check_bound, idle
 from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
 from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
 from tvm_dnnfusion.schedules.gpu.depthwise import depthwise_block as gpu_depthwise_block
@@ -131,6 +131,8 @@ def schedule_kernel(func: Any, device: DeviceSpec, choices: Choices | None = Non
     kind = str((func.attrs or {}).get("dnnfusion.kind", "plain"))
     name = str((func.attrs or {}).get("global_symbol", "kernel"))
     table, gpu = SCHEDULES[device.kind], device.kind == "gpu"
+    if gpu and (nothing := idle(func)) is not None:
+        return done(nothing, func, "none", gpu)
     make = GpuKernel if gpu else Kernel
     kind = kind if kind in table or not gpu else "map"
     for choice, separate in dict.fromkeys(((kind, False), (kind, True), ("plain", False))):

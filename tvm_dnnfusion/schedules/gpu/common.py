@@ -15,6 +15,7 @@ import tvm
 import tvm_ffi
 from tvm import sym, tirx
 from tvm.ir.expr import TensorLoad
+from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.codegen.gpu_rows import GROUP
 from tvm_dnnfusion.schedules.cpu.common import Kernel, ScheduleFailed, product
@@ -85,6 +86,16 @@ def check_bound(func: Any) -> None:
             raise ScheduleFailed("a stage that no work-item computes")
 
 
+def idle(func: Any) -> Any | None:
+    """The function without a body where what it makes has no elements; None where it has some."""
+    shape = func.params[-1].ty.shape
+    if not any(isinstance(n, tirx.IntImm) and int(n) == 0 for n in shape):
+        return None
+    root = func.body.block
+    empty = SBlock([], [], [], root.name_hint, tirx.Evaluate(tirx.const(0, "int32")))
+    return func.with_body(SBlockRealize([], tirx.const(True, "bool"), empty))
+
+
 def group_size(items: int, most: int) -> int:
     """Work-items of a group: the most that divide all of them, unless that is less than a half.
 
@@ -132,10 +143,23 @@ def _contiguous(block: Any, var: Any, lanes: int) -> bool:
         if node.op.same_as(_CONDITION) and uses(node.args[0], var):
             good = False
 
+    def cast(node: Any) -> None:  # TVM shares vectors of such numbers between kernels, by the host
+        nonlocal good
+        if "float" in str(node.ty.dtype) and uses(node.value, var) and not _reads(node.value):
+            good = False
+
     tvm_ffi.structural_walk(
-        block.body, [(TensorLoad, load), (tirx.BufferStore, load), (tvm.ir.Call, call)]
+        block.body,
+        [(TensorLoad, load), (tirx.BufferStore, load), (tvm.ir.Call, call), (tirx.Cast, cast)],
     )
     return good
+
+
+def _reads(expr: Any) -> bool:
+    """Whether an expression loads something."""
+    found: list[Any] = []
+    tvm_ffi.structural_walk(expr, [(TensorLoad, found.append)])
+    return bool(found)
 
 
 def _range(extent: int) -> Any:

@@ -22,9 +22,6 @@ from tvm.script import tirx as T
 from tvm_dnnfusion.codegen.gpu_rows import GROUP
 from tvm_dnnfusion.schedules.gpu.common import ScheduleFailed
 
-SORTS = ("relax.sort", "relax.argsort", "relax.topk", "relax.bucketize")
-"""Operators that `DispatchSortScan` has right forms for, which legalising would not choose."""
-
 LEAST_ELEMENTS = 4
 """Elements that each work-item of a group should have: fewer do not pay for the barrier."""
 
@@ -37,20 +34,11 @@ def group_of(rows: int, length: int) -> int:
     return GROUP if rows < MANY_ROWS and length >= GROUP * LEAST_ELEMENTS else 1
 
 
-def legalized(mod: tvm.IRModule) -> tvm.IRModule:
-    """The module under the current target with its scans as kernels, and sorts in TVM's forms.
+def scan(builder: Any, call: Any) -> Any:
+    """A call of the kernel for a scan, between views of its operand and result as three axes.
 
-    All operators but sorts are legalised on the way. Raises ScheduleFailed for a scan over an axis
-    whose length is not known.
+    Raises ScheduleFailed where their length is not known.
     """
-    forms = {"relax.cumsum": _scan, "relax.cumprod": _scan}
-    mod = relax.transform.LegalizeOps(forms, skip_ops=list(SORTS))(mod)
-    sorts: Any = relax.backend.DispatchSortScan()
-    return sorts(mod)
-
-
-def _scan(builder: Any, call: Any) -> Any:
-    """A call of the kernel for a scan, between views of its operand and result as three axes."""
     (x,), attrs = call.args, call.attrs
     shape: Any = x.ty.shape
     if shape is None or not all(isinstance(n, tvm.tirx.IntImm) for n in shape):
@@ -69,12 +57,13 @@ def _scan(builder: Any, call: Any) -> Any:
         return relax.op.zeros(relax.ShapeExpr(list(call.ty.shape)), made)
     func = kernel(rows, source, made, product, exclusive)
     name = builder.add_func(func, str(call.op.name).split(".")[1])
-    given = builder.emit(_view(x, relax.ShapeExpr(three), source))
+    given = builder.emit(view(x, relax.ShapeExpr(three), source))
     out = builder.emit(relax.call_tir(name, given, relax.TensorType(three, made)))
-    return _view(out, call.ty.shape, made)
+    return view(out, call.ty.shape, made)
 
 
-def _view(x: Any, shape: Any, dtype: str) -> Any:
+def view(x: Any, shape: Any, dtype: str) -> Any:
+    """A tensor in another shape, without a copy."""
     return relax.call_pure_packed(
         "vm.builtin.reshape", x, shape, ty_args=relax.TensorType(shape, dtype)
     )
