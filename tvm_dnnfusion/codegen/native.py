@@ -20,8 +20,8 @@ _NAMES = {"float32": "float", "int32": "int", "float16": "half", "int16": "short
           "uint32": "uint", "uint16": "ushort", "float64": "double", "int64": "long"}  # fmt: skip
 
 
-def _extern(name: str, x: Any) -> Any:
-    return tirx.call_pure_extern(_dtype(x), name, x)
+def _extern(name: str, x: Any, *others: Any) -> Any:
+    return tirx.call_pure_extern(_dtype(x), name, x, *others)
 
 
 def _dtype(x: Any) -> str:
@@ -73,7 +73,7 @@ FORMS: Mapping[str, Callable[..., Any]] = {
 
 
 # TVM writes them with C's suffix for float (acosf), which OpenCL C does not know.
-_OWN_NAMES = ("acos", "acosh", "asin", "asinh", "atan", "atanh", "tan")
+_OWN_NAMES = ("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "tan")
 
 
 def as_type(call: Any) -> Any:
@@ -92,5 +92,5 @@ def register() -> None:
     for name, form in FORMS.items():
         lowered(f"dnnfusion.{name}", lambda call, f=form: f(*call.args), "opencl", 11)
     for name in _OWN_NAMES:
-        lowered(f"tirx.{name}", lambda call, n=name: _extern(n, call.args[0]), "opencl", 11)
+        lowered(f"tirx.{name}", lambda call, n=name: _extern(n, *call.args), "opencl", 11)
     lowered("tirx.reinterpret", as_type, "opencl", 11)

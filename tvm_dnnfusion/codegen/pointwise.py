@@ -52,13 +52,18 @@ def _sign(x: Any) -> Any:
     return tirx.Select(x > zero, one, tirx.Select(x < zero, zero - one, zero))
 
 
+def _not(x: Any) -> Any:
+    """The simplifier makes `not a < b` into `a >= b`, which is another thing where one is NaN."""
+    return tirx.EQ(tirx.Cast("int32", x), tirx.const(0, "int32"))
+
+
 UNARY: Mapping[str, Callable[[Any], Any]] = {
     "abs": tirx.abs, "negative": lambda x: _c(0, x) - hidden(x), "square": lambda x: x * x,
     "sqrt": tirx.sqrt, "rsqrt": lambda x: _c(1, x) / tirx.sqrt(x), "log": vecmath.log,
     "ceil": tirx.ceil, "floor": tirx.floor, "round": tirx.nearbyint, "trunc": tirx.trunc,
     "sin": tirx.sin, "cos": tirx.cos, "tan": tirx.tan, "asin": tirx.asin, "acos": tirx.acos,
     "atan": tirx.atan, "sign": _sign,
-    "logical_not": lambda x: tirx.Not(x), "bitwise_not": lambda x: ~x,
+    "logical_not": _not, "bitwise_not": lambda x: ~x if _is_int(x) else _not(x),
     "nn.relu": _relu, "asinh": tirx.asinh,
     "acosh": tirx.acosh, "atanh": tirx.atanh,
     "isnan": tirx.isnan, "isinf": tirx.isinf, "isfinite": tirx.isfinite,

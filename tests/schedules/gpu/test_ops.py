@@ -213,6 +213,49 @@ def test_truth_is_one() -> None:
         np.testing.assert_array_equal(found, want, err_msg=f"expression {i}")
 
 
+def softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def test_truth_in_memory() -> None:
+    """Masks of rows that a group folds, of products of one row; results that are truth values."""
+    rng = np.random.default_rng(7)
+    x, w = (rng.standard_normal(s).astype("float32") for s in ((8, 128), (128, 128)))
+    whole, column = (rng.integers(0, 2, s).astype(bool) for s in ((8, 128), (8, 1)))
+    ops = relax.op
+
+    def make(a: Any, b: Any, m: Any, c: Any) -> list[Any]:
+        low, first = ops.full_like(a, relax.const(-1e9)), ops.strided_slice(a, [0], [0], [1])
+        product = ops.matmul(first, b)
+        return [
+            ops.nn.softmax(ops.where(m, a, low), axis=-1),
+            ops.nn.softmax(ops.where(c, a, low), axis=-1),
+            ops.greater(ops.nn.softmax(a, axis=-1), relax.const(0.01)),
+            ops.sum(ops.astype(m, "float32"), axis=-1),
+            ops.where(ops.strided_slice(m, [0], [0], [1]), product, ops.zeros_like(product)),
+            ops.greater(product, relax.const(0.0)),
+        ]
+
+    product = x[:1] @ w
+    wanted = [
+        softmax(np.where(whole, x, -1e9)), softmax(np.where(column, x, -1e9)), softmax(x) > 0.01,
+        whole.sum(-1), np.where(whole[:1], product, 0), product > 0,
+    ]  # fmt: skip
+    found = computed(make, x, w, whole, column)
+    for i, (value, want) in enumerate(zip(found, wanted, strict=True)):
+        np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-5, err_msg=f"expression {i}")
+
+
+def test_what_is_no_number_is_not_less_nor_more() -> None:
+    x = np.resize(np.float32([np.nan, 1, -1]), 12)
+    found = scanned(lambda v: relax.op.logical_not(relax.op.less(v, relax.const(0.0))), x)
+    np.testing.assert_array_equal(found, ~(x < 0))
+    y = np.resize(np.float32([1, -2, 3, -4, 0.5]), 12)
+    (angles,) = computed(lambda a, b: [relax.op.atan2(a, b)], y, y[::-1].copy())
+    np.testing.assert_allclose(angles, np.arctan2(y, y[::-1]), rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["acos", "acosh", "asin", "asinh", "atan", "atanh", "tan"])
 def test_inverse_functions_have_opencls_names(kind: str) -> None:
     x = np.linspace(0.1, 0.9, 24, dtype="float32") + np.float32(kind == "acosh")

@@ -19,6 +19,7 @@ from typing import Any
 import tvm
 import tvm_ffi
 from tvm import tirx
+from tvm.ir.expr import TensorLoad
 from tvm.s_tir import SBlock
 
 _NARROW = ("int8", "int16", "uint8", "uint16")
@@ -121,6 +122,24 @@ def _opaque(condition: Any) -> Any:
     return tirx.call_pure_extern("bool", "convert_int", condition) if found else condition
 
 
+def _loop(node: Any) -> Any:
+    """Vectors of truth values as elements: in memory true is 1, and there is no load of them."""
+    if node.kind != tirx.ForKind.VECTORIZED:
+        return node
+    truths: list[Any] = []
+
+    def access(x: Any) -> None:
+        source = getattr(x, "source", None)
+        buffer = x.buffer if source is None else source
+        truths.extend([x] if _is_truth(buffer.ty.dtype) else [])
+
+    tvm_ffi.structural_walk(node.body, [(TensorLoad, access), (tirx.BufferStore, access)])
+    if not truths:
+        return node
+    kind = tirx.ForKind.UNROLLED
+    return tirx.For(node.loop_var, node.min, node.extent, kind, node.body, None, node.annotations)
+
+
 def _folds(func: Any) -> bool:
     """Whether a block folds: TVM knows the combiner of an argmax by its choices between int64."""
     found: list[bool] = []
@@ -137,6 +156,7 @@ def narrow_integers(func: Any) -> Any:
         (tirx.BitwiseNot, _inverted),
         (tirx.Cast, _number),
         (tirx.Let, _bound),
+        (tirx.For, _loop),
         (tirx.Select, _choice(dtypes)),
     ]
     return func.with_body(tvm_ffi.structural_map(func.body, rules))
