@@ -63,6 +63,12 @@ def test_numbers_of_poolings(kind, width, window, padding, lanes):
     check(graph, DEVICES[width % 2], blocked(graph) if lanes else {})
 
 
+def test_registers_of_columns_that_are_not_there_hold_zeros():
+    """PoCL's compiler made code that ended the process where nothing was put in them."""
+    graph = pooled("nn.max_pool1d", (32,), after="", channels=3, pool_size=(2,), strides=(1,))
+    check(graph, DEVICES[0])
+
+
 def test_a_pooling_after_a_convolution_hangs_over_too():
     def make(b):
         w = weights(b, 8, 4, 3, 3)

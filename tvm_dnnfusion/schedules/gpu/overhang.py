@@ -6,7 +6,7 @@ each multiply-add, on what is stored. A schedule marks the loop over work-items 
 
     for t in threadIdx.x: for w in unrolled(6): if 6 t + w < 17: tile[w] += x[..] * k
                           for w in unrolled(6): if 6 t + w < 17: out[6 t + w] = tile[w]
-->  for t in threadIdx.x: for w in unrolled(6): tile[w] += x[..] * k
+->  for t in threadIdx.x: for w in unrolled(6): tile[w] += (x[..] if it is there else 0) * k
                           for w in unrolled(6): if 6 t + w < 17: out[6 t + w] = tile[w]
 
 and of the conditions that are left the compiler keeps that of the last column only, which it cannot
@@ -21,7 +21,7 @@ from typing import Any
 
 import tvm_ffi
 from tvm import tirx
-from tvm.s_tir import SBlockRealize
+from tvm.s_tir import SBlock, SBlockRealize
 
 from tvm_dnnfusion.schedules.cpu.trees import Copies, loop_like, unmarked, with_loops
 
@@ -41,9 +41,10 @@ def overhanging(func: Any) -> Any:
 
 def _unconditional(loop: Any, _: Copies) -> Any:
     def realize(node: Any) -> Any:
-        if not all(w.source.scope() == "local" for w in node.block.writes) or _loads(node.block):
+        if not all(w.source.scope() == "local" for w in node.block.writes):
             return node
-        return SBlockRealize(node.iter_values, tirx.const(True, "bool"), node.block)
+        block = _guarded(node.block, node.predicate) if _loads(node.block) else node.block
+        return SBlockRealize(node.iter_values, tirx.const(True, "bool"), block)
 
     loop = unmarked(loop, OVERHANG)
     body = tvm_ffi.structural_map(loop.body, [(SBlockRealize, realize)])
@@ -53,3 +54,24 @@ def _unconditional(loop: Any, _: Copies) -> Any:
 def _loads(block: Any) -> bool:
     """Whether a block reads memory, of which there may be no more."""
     return any(r.source.scope() != "local" for r in block.reads)
+
+
+def _guarded(block: Any, condition: Any) -> Any:
+    """A block that fills registers, with zeros where the condition does not hold.
+
+    What is never stored is computed from them all the same; from registers that nothing was put in,
+    PoCL's compiler makes code that ends the process.
+    """
+    if isinstance(condition, tirx.IntImm):
+        return block
+
+    def store(node: Any) -> Any:
+        zero = tirx.const(0, str(node.value.ty.dtype))
+        value = tirx.if_then_else(condition, node.value, zero)
+        return tirx.BufferStore(node.buffer, value, node.indices)
+
+    body = tvm_ffi.structural_map(block.body, [(tirx.BufferStore, store)])
+    return SBlock(
+        block.iter_vars, block.reads, block.writes, block.name_hint, body, block.init,
+        block.alloc_buffers, block.match_buffers, block.annotations,
+    )  # fmt: skip
