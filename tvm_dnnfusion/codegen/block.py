@@ -274,6 +274,8 @@ class _Lowering:
     def _follows_anchor(self, value: Value, layout: Layout) -> bool:
         """Whether the value has another order than the anchor, but its elements one by one."""
         domain = self.stages.domain
+        if self.stages.planes:
+            return value.push is not None
         if value.push is None or _volume(domain) != _volume(value.shape):
             return False
         return value.moved or (self.stages.kind == "conv" and layout.shape(value.shape) != domain)

@@ -142,7 +142,7 @@ def _within(anchor: Value, sizes: ConvShape, before: Dims) -> Value:
     )
 
 
-def with_border(sizes: ConvShape, x: Value, stages: Stages) -> Value:
+def with_border(sizes: ConvShape, x: Value, stages: Stages, layout: Layout | None = None) -> Value:
     """The input with its border, in memory, so that the inner loops have no branch."""
     inside = all(p <= n for p, n in zip(sizes.padded_size, sizes.in_size))
     there = x.resident and not _regrouped(sizes, x, stages.device)
@@ -151,7 +151,7 @@ def with_border(sizes: ConvShape, x: Value, stages: Stages) -> Value:
     # the window of the last output may end before the input does: the rest is never read
     shape = (sizes.batch, sizes.channels, *sizes.padded_size)
     whole = padded(x, shape, (0, 0, *sizes.pad_before), 0.0)
-    return stages.hold(whole, "pad", _border_layout(sizes, x, stages.device))
+    return stages.hold(whole, "pad", layout or _border_layout(sizes, x, stages.device))
 
 
 def _phases(sizes: ConvShape, x: Value, stages: Stages) -> Value:

@@ -12,6 +12,7 @@ from tvm import te
 from tvm_dnnfusion.codegen.conv_regular import regular, window, with_border
 from tvm_dnnfusion.codegen.conv_shape import ConvShape, channel_block, shape_of
 from tvm_dnnfusion.codegen.layout import PLAIN, Layout
+from tvm_dnnfusion.codegen.planar import in_planes, planar, planar_window, window_in_planes
 from tvm_dnnfusion.codegen.stages import Packed, Stages
 from tvm_dnnfusion.codegen.tiles import conv_tile, window_tile
 from tvm_dnnfusion.codegen.transposed import transposed
@@ -27,6 +28,8 @@ def convolution(op: Op, inputs: list[Value], graph: Graph, stages: Stages) -> Va
     sizes = shape_of(op, graph)
     x, weight = inputs
     data = graph.constants.get(op.inputs[1])
+    if data is not None and stages.tail is None and in_planes(sizes, x.dtype, stages.device):
+        return planar(sizes, x, data, stages)
     if sizes.depthwise:
         return _depthwise(sizes, x, weight, data, stages)
     suits = x.dtype == "float32" and data is not None
@@ -43,6 +46,8 @@ def _depthwise(
 ) -> Value:
     """Each channel by itself: [N, C/f, *spatial, f], no sum over channels."""
     stages.anchor("dwconv")
+    if data is not None and window_in_planes(sizes, x, stages):
+        return planar_window(sizes, x, data, stages)
     lanes = stages.device.lanes(x.dtype)
     block = channel_block(sizes.channels, lanes)
     layout = Layout(1, block) if block > 1 else PLAIN

@@ -16,6 +16,7 @@ from tvm_dnnfusion.codegen import attention, convolution, matmul, pooling, reduc
 from tvm_dnnfusion.codegen.block import escaping
 from tvm_dnnfusion.codegen.conv_shape import channel_block
 from tvm_dnnfusion.codegen.layout import Layout
+from tvm_dnnfusion.codegen.planar import by_planes
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Graph, Op
 from tvm_dnnfusion.planners.places import home
@@ -41,9 +42,12 @@ def assign_layouts(
     places : tensors that lie in another one; all that share its memory have one layout.
     """
     out: dict[str, Layout] = {}
-    rows = _read_by_rows(blocks, graph)
+    planes = {op.name for ops in blocks for op in ops if by_planes(op, graph, device)}
+    rows = _read_by_rows(blocks, graph, planes)
     sharing = _sharing(places)
     for ops in blocks:
+        if any(op.name in planes for op in ops):
+            continue
         if not any(op.kind in HEAVY for op in ops) and not _mostly_blocked(ops, graph, out):
             continue
         for t in escaping(ops, graph):
@@ -76,12 +80,16 @@ def _joint_factor(
     return joint if joint >= 4 else 1
 
 
-def _read_by_rows(blocks: tuple[tuple[Op, ...], ...], graph: Graph) -> frozenset[str]:
-    """Tensors that a block dominated by a product or a row reduction over channels reads."""
+def _read_by_rows(
+    blocks: tuple[tuple[Op, ...], ...], graph: Graph, planes: set[str]
+) -> frozenset[str]:
+    """Tensors that a block dominated by a product or a row reduction over channels reads, or one
+    by a convolution over planes."""
     found: list[str] = []
     for ops in blocks:
-        heavy = [op for op in ops if op.kind in HEAVY]
+        heavy = [op for op in ops if op.kind in HEAVY and op.name not in planes]
         rows = [op for op in ops if op.kind in _ROWS and not _keeps_channels(op, graph)]
+        rows += [op for op in ops if op.name in planes]
         if rows and not heavy:
             found.extend(t for op in ops for t in op.inputs)
     return frozenset(found)

@@ -9,7 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from tvm_dnnfusion.codegen import gpu_tiles
-from tvm_dnnfusion.codegen.tiles import MAX_VECTORS, OFFERED, Tile
+from tvm_dnnfusion.codegen.tiles import (
+    IN_FLIGHT,
+    LOAD_COST,
+    MAX_VECTORS,
+    OFFERED,
+    STEP_OVERHEAD,
+    Operand,
+    Tile,
+    by_lane,
+)
 from tvm_dnnfusion.devices.spec import DeviceSpec
 
 RAGGED_RATE = 0.98
@@ -45,14 +54,47 @@ def product_tiles(
     return tuple((tile.columns, tile.vectors) for _, tile, _ in found[:OFFERED])
 
 
-def fitting(device: DeviceSpec, rows: int) -> Iterator[Tile]:
-    """Every tile of at most so many rows that stays in a CPU's registers."""
-    for vectors in range(1, MAX_VECTORS + 1):
+def plane_tile(device: DeviceSpec, rows: int, blocks: int) -> tuple[int, int]:
+    """The best tile of a product whose columns lie in memory as they are: (rows, vectors)."""
+    return plane_tiles(device, rows, blocks)[0]
+
+
+def plane_tiles(device: DeviceSpec, rows: int, blocks: int) -> tuple[tuple[int, int], ...]:
+    """Rows and vectors of the `OFFERED` best tiles of such a product, the best first."""
+
+    def score(tile: Tile) -> float:
+        def rate(height: int) -> float:
+            if by_lane(device):
+                return _lane_rate(device.lanes(), height, tile.vectors)
+            loads = 2 / height + 1 / tile.vectors  # planes come from the second cache
+            return min(1.0, height * tile.vectors / IN_FLIGHT) / (1 + LOAD_COST * loads)
+
+        wide = -(-blocks // tile.vectors) * tile.vectors
+        return over_rows(rows, tile.columns, rate) * blocks / wide
+
+    whole = device.lanes() if by_lane(device) else 1  # rows whose weights one load brings
+    every = fitting(device, rows, blocks, Operand.PLACES)
+    found = (t for t in every if t.columns % whole == 0 or t.columns == rows < whole)
+    best = sorted(found, key=score, reverse=True)[:OFFERED]
+    return tuple((tile.columns, tile.vectors) for tile in best)
+
+
+def _lane_rate(lanes: int, height: int, vectors: int) -> float:
+    """Multiply-adds among the instructions of two folds; vectors of the second plane are too far
+    from the first for loads of two."""
+    work, weights = 2 * height * vectors, 2 * -(-height // (2 * lanes))
+    return work / (work + weights + -(-vectors // 2) + vectors + STEP_OVERHEAD)
+
+
+def fitting(
+    device: DeviceSpec, rows: int, most: int = MAX_VECTORS, operand: Operand = Operand.FOLDS
+) -> Iterator[Tile]:
+    """Every tile of so many rows and vectors, or fewer, that stays in a CPU's registers."""
+    for vectors in range(1, most + 1):
         for height in range(1, rows + 1):
             tile = Tile(1, height, vectors)
-            if not tile.fits(device):
-                break
-            yield tile
+            if tile.fits(device, operand):
+                yield tile
 
 
 def _tiles(

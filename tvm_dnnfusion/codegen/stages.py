@@ -56,6 +56,7 @@ class Stages:
     anchored: bool = False
     width: int = 0  # columns that the anchor computes
     domain: tuple[int, ...] = ()  # the extents of the anchor's own axes
+    planes: bool = False  # the anchor computes some places twice: outputs keep to its order
     tail: Op | None = None  # the pooling that follows the anchor, if the block has one
     tile: Tile | None = None  # the register tile of a convolution
     winograd: int = 0  # the largest F(m, r) that convolutions may take, 0 for none

@@ -61,7 +61,7 @@ _CPU: dict[str, Schedule] = {
     "map": map_block, "rows": rows_block, "pool": pool_block, "conv": conv_block,
     "dwconv": depthwise_block, "matmul": matmul_block, "convpool": convpool_block,
     "attention": attention_block,
-    "plain": plain_block, "winograd": winograd_block,
+    "planes": matmul_block, "plain": plain_block, "winograd": winograd_block,
 }  # fmt: skip
 
 _GPU: dict[str, Schedule] = {

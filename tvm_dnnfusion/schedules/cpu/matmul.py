@@ -25,8 +25,7 @@ def matmul_block(k: Kernel) -> None:
     *batch, m, nb, lane = spatial
     rows, blocks, lanes = k.extent(m), k.extent(nb), k.extent(lane)
     lead = [k.extent(x) for x in batch]
-    best = product_tile(k.device, rows, blocks)[:2]
-    height, v = k.choices.pick("tile", best, tuple, lambda t: blocks % t[1] == 0)
+    height, v = _tile_of(k, rows, blocks)
     matched = all(_matches(k.extents(o), [*lead, rows], blocks, lanes, v) for o in outs)
     direct = matched and not k.apart(anchor, outs)
     if not direct:
@@ -48,6 +47,14 @@ def matmul_block(k: Kernel) -> None:
     if not direct:
         for name in outs:
             movement(k, name)
+
+
+def _tile_of(k: Kernel, rows: int, blocks: int) -> tuple[int, int]:
+    """Rows and vectors of a tile: as the kernel was made for, where that says so."""
+    if k.attr("dnnfusion.tile") is not None:
+        return k.tile().columns, k.tile().vectors
+    best = product_tile(k.device, rows, blocks)[:2]
+    return k.choices.pick("tile", best, tuple, lambda t: blocks % t[1] == 0)
 
 
 def _matches(extents: list[int], lead: list[int], blocks: int, lanes: int, v: int) -> bool:
