@@ -149,9 +149,20 @@ def with_border(sizes: ConvShape, x: Value, stages: Stages, layout: Layout | Non
     if inside and not any(sizes.pad_before) and there:
         return x
     # the window of the last output may end before the input does: the rest is never read
-    shape = (sizes.batch, sizes.channels, *sizes.padded_size)
+    layout = layout or _border_layout(sizes, x, stages.device)
+    *rows, width = sizes.padded_size
+    if not layout.blocked:
+        width = _whole_row(width, stages.device)
+    shape = (sizes.batch, sizes.channels, *rows, width)
     whole = padded(x, shape, (0, 0, *sizes.pad_before), 0.0)
-    return stages.hold(whole, "pad", layout or _border_layout(sizes, x, stages.device))
+    return stages.hold(whole, "pad", layout)
+
+
+def _whole_row(width: int, device: DeviceSpec) -> int:
+    """A row's width with what makes its vectors whole; short rows are not made much longer."""
+    lanes = device.lanes()
+    step = lanes if width >= 8 * lanes else min(4, lanes)
+    return -(-width // step) * step if device.kind == "cpu" else width
 
 
 def _phases(sizes: ConvShape, x: Value, stages: Stages) -> Value:

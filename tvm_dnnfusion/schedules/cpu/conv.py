@@ -20,7 +20,7 @@ from typing import Any
 from tvm_dnnfusion.codegen.params import divisors
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.lanes import by_vectors, hold, unroll_taps
-from tvm_dnnfusion.schedules.cpu.maps import movement
+from tvm_dnnfusion.schedules.cpu.maps import movement, rows_of
 
 # Strips of rows, so that cores that are slower for a while do not hold up the others.
 STRIPS_PER_CORE = 4
@@ -55,7 +55,7 @@ def _lay_out(k: Kernel, anchor: str, strip: Any | None) -> None:
             movement(k, name)
             continue
         k.sch.compute_at(name, strip, preserve_unit_loops=True)
-        k.vectorize(k.loops(name)[-1])
+        rows_of(k, name)
         inside.add(name)
 
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_dnnfusion.codegen.tiles import by_lane
+from tvm_dnnfusion.schedules.cpu.borders import PEEL
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.crossed import crossed, tile_length
 
 # Smaller stages stay in the first cache.
 MIN_CROSSED = 1 << 13
+
+# Elements of the shortest vectors at a border, and the vectors of a row of which two are at one.
+EDGE = 4
+FEW_EDGES = 8
 
 # Rows that a core takes at the least, so that none waits long for another.
 ROWS_PER_CORE = 4
@@ -37,7 +42,22 @@ def movement(k: Kernel, block: str) -> None:
     if _tiled(k, block, loops, extents):
         return
     k.parallel(loops[: _shared(k, extents)], total)
-    k.vectorize(k.loops(block)[-1])
+    rows_of(k, block)
+
+
+def rows_of(k: Kernel, block: str) -> None:
+    """The rows of a stage in vectors. Those of a border have code of their own (`borders.py`)."""
+    row, whole = k.loops(block)[-1], k.lanes()
+    if not k.conditional(block) or k.extent(row) % EDGE:
+        k.vectorize(row)
+        return
+    # vectors at a border are made element by element: they shall be few
+    lanes = next(
+        n for n in (whole, whole // 2, EDGE) if k.extent(row) >= FEW_EDGES * n or n <= EDGE
+    )
+    outer, inner = k.sch.split(row, [None, lanes])
+    k.sch.vectorize(inner)
+    k.sch.annotate(outer, PEEL, 1)
 
 
 def _shared(k: Kernel, extents: list[int]) -> int:
