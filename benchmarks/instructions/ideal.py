@@ -1,7 +1,8 @@
 """How few instructions a kernel could do with: its multiply-adds, and the loads of its tile.
 
 A register tile of p places by v vectors takes, for each step over f folds (f lanes), f p v
-multiply-adds and at least p vectors of its left operand and f v vectors of weights. So
+multiply-adds and at least p vectors of its left operand and f v vectors of weights (over planes p
+rows of weights, and f v vectors of places). So
 
     ideal = macs / f * (1 + (p / f + v) / (p v))
 
@@ -22,7 +23,7 @@ from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.graph import Op
 from tvm_dnnfusion.ecg.metrics import extend
 
-HEAVY = ("conv", "convpool", "matmul")
+HEAVY = ("conv", "convpool", "matmul", "planes")
 """Kinds of kernels that have an ideal: sums over channels in register tiles. Of a convolution with
 its pooling it is the convolution's; the pooling counts against it."""
 
@@ -59,7 +60,7 @@ def ideal(macs: int, tile: Tile, lanes: int) -> float:
 
 
 def _tile(compiled: Compiled, kernel: str, kind: str, heavy: Op) -> Tile | None:
-    if kind in ("conv", "convpool"):
+    if kind in ("conv", "convpool", "planes"):
         function = compiled.module[kernel]
         return Tile(*(int(n) for n in function.attrs["dnnfusion.tile"]))
     if kind == "matmul":

@@ -15,6 +15,7 @@ from tests.helpers import (
     kept_in_memory,
     lowered,
     run_kernel,
+    sblocks,
     scheduled,
     unfused,
     weights,
@@ -146,3 +147,49 @@ def test_infinity_beside_the_border_does_not_reach_over_it():
     assert np.isfinite(found[:, :, 2:]).all() and np.isfinite(wanted[:, :, 2:]).all()
     assert not (np.isnan(found) & ~np.isnan(wanted)).any()
     assert not np.isfinite(wanted[:, :, :2]).all()
+
+
+ROWS = {
+    "first layer": ((12, 60), 7, 3),
+    "width of no whole vectors": ((9, 33), 3, 1),
+    "short rows": ((6, 7), 3, 1),
+    "a border wider than a vector": ((5, 40), 3, (1, 19)),
+}
+"""Image, taps, border."""
+
+
+@pytest.mark.parametrize("device", [DEVICE, NARROW])
+@pytest.mark.parametrize("name", ROWS)
+def test_rows_are_laid_out_with_their_border_in_vectors(name, device):
+    """Columns that are surely inside have no condition but their row's."""
+    size, taps, border = ROWS[name]
+    pads = (border, border) if isinstance(border, int) else border
+
+    def make(b):
+        w = weights(b, 16, 3, taps, taps)
+        return b.op("nn.conv2d", b.input("x", (2, 3, *size)), w, padding=(*pads, *pads))
+
+    func = check_block(built(make), "conv", device=device)
+    laid_out = [b for b in sblocks(func) if b.name_hint == "pad0"]
+    assert len(laid_out) >= 2, "vectors at the ends by themselves"
+    columns = [b.iter_vars[-1] for b in laid_out]
+    assert all(int(c.dom.extent) % 4 == 0 for c in columns)
+
+
+def test_rows_without_a_border_are_not_laid_out():
+    def make(b):
+        w = weights(b, 16, 3, 3, 3)
+        return b.op("nn.conv2d", b.input("x", (1, 3, 12, 34)), w)
+
+    assert not [b for b in sblocks(scheduled(lowered(built(make)))) if b.name_hint == "pad0"]
+
+
+def test_blocks_of_channels_are_laid_out_in_whole_vectors():
+    """Their border is none of a vector's."""
+
+    def make(b):
+        w = weights(b, 32, 32, 3, 3)
+        return b.op("nn.conv2d", b.input("x", (1, 32, 9, 9)), w, padding=(1, 1, 1, 1))
+
+    func = check_block(built(make), "conv", {"x": C16})
+    assert [b.name_hint for b in sblocks(func)].count("pad0") == 1

@@ -44,10 +44,8 @@ def _conv(b: GraphBuilder, name: str) -> str:
 
 def _pad(graph: Graph, device=DEVICE) -> tuple[int, ...]:
     """The extents in which the input is laid out."""
-    (block,) = (
-        b for b in lowered(graph, device=device).func.body.block.alloc_buffers if b.name == "pad0"
-    )
-    return tuple(int(n) for n in block.ty.shape)
+    made = lowered(graph, device=device).func.body.block.alloc_buffers
+    return tuple(int(n) for n in [b for b in made if b.name.startswith("pad")][-1].ty.shape)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -77,7 +75,7 @@ def test_a_prologue_is_computed_where_the_rows_are_laid_out() -> None:
 
 def test_others_are_laid_out_as_they_lie() -> None:
     """Broadcasts come from memory at any distance: only lanes want neighbours."""
-    assert _pad(built(lambda b: _conv(b, "first layer")))[-2:] == (27, 35)
+    assert _pad(built(lambda b: _conv(b, "first layer")))[-2:] == (27, 36)
 
 
 def test_few_channels_are_not_worth_it() -> None:
@@ -86,6 +84,27 @@ def test_few_channels_are_not_worth_it() -> None:
         return b.op("nn.conv2d", b.input("x", (1, 3, 22, 22)), w, padding=(1,) * 4, strides=(2, 2))
 
     assert len(_pad(built(make), LANES)) == 4, "rows are cut"
+
+
+@pytest.mark.parametrize("stride, load", [(2, "ld2"), (3, "ld3"), (4, "ld4")])
+def test_rows_are_cut_by_the_loads_that_a64_has_for_it(stride: int, load: str) -> None:
+    def make(b: GraphBuilder) -> str:
+        w = weights(b, _CHANNELS, 3, 4, 4)
+        return b.op("nn.conv2d", b.input("x", (1, 3, 32, 64)), w, strides=(stride, stride))
+
+    text = assembly(built(make))
+    assert f"{load}\t" in text
+    assert "ld1\t" not in text, "nothing is gathered element by element"
+
+
+def test_what_one_load_does_not_bring_is_cut_element_by_element() -> None:
+    def make(b: GraphBuilder) -> str:
+        w = weights(b, _CHANNELS, 3, 6, 6)
+        return b.op("nn.conv2d", b.input("x", (1, 3, 36, 60)), w, strides=(5, 5))
+
+    graph = built(make)
+    check_block(graph, "conv", device=LANES)
+    assert _pad(graph, LANES)[-2] == 5
 
 
 @pytest.mark.parametrize("name", ["first layer", "no border"])

@@ -42,7 +42,7 @@ def assign_layouts(
     places : tensors that lie in another one; all that share its memory have one layout.
     """
     out: dict[str, Layout] = {}
-    planes = {op.name for ops in blocks for op in ops if by_planes(op, graph, device)}
+    planes = _over_planes(blocks, graph, device)
     rows = _read_by_rows(blocks, graph, planes)
     sharing = _sharing(places)
     for ops in blocks:
@@ -60,6 +60,16 @@ def assign_layouts(
             if factor > 1:
                 out.update(dict.fromkeys(together, Layout(1, factor)))
     return out
+
+
+def _over_planes(blocks: tuple[tuple[Op, ...], ...], graph: Graph, device: DeviceSpec) -> set[str]:
+    """Names of the convolutions over planes; with a pooling behind it none is."""
+    return {
+        op.name
+        for ops in blocks
+        for op in ops
+        if by_planes(op, graph, device) and not any(p.kind in pooling.KINDS for p in ops)
+    }
 
 
 def _sharing(places: Mapping[str, Place]) -> dict[str, tuple[str, ...]]:

@@ -28,6 +28,7 @@ from tvm_dnnfusion.schedules.cpu.depthwise import depthwise_block
 from tvm_dnnfusion.schedules.cpu.lanes import whole
 from tvm_dnnfusion.schedules.cpu.maps import map_block
 from tvm_dnnfusion.schedules.cpu.matmul import matmul_block
+from tvm_dnnfusion.schedules.cpu.phases import apart
 from tvm_dnnfusion.schedules.cpu.plain import plain_block
 from tvm_dnnfusion.schedules.cpu.pool import pool_block
 from tvm_dnnfusion.schedules.cpu.ragged import parted
@@ -179,7 +180,7 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
 def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
     """The scheduled body finished: borders taken out of loops, small buffers on the stack."""
     out = parted(made)
-    out = narrow_integers(overhanging(out)) if gpu else on_stack(whole(finish(out)))
+    out = narrow_integers(overhanging(out)) if gpu else on_stack(whole(finish(apart(out))))
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     out = out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

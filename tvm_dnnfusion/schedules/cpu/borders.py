@@ -11,7 +11,8 @@ Rows are decided once per row of taps, columns once and for all, by tiles of the
     for h, wo = last:   ...
 
 A schedule marks the loops (`GUARD`: over rows of taps, `PEEL`: over tiles of columns); `finish`
-does both on the scheduled function. What it cannot prove stays as it is: slower, never wrong.
+does both on the scheduled function. `PEEL` says how many tiles at one end of a row may get code of
+their own. What it cannot prove stays as it is: slower, never wrong.
 """
 
 from __future__ import annotations
@@ -39,9 +40,6 @@ from tvm_dnnfusion.schedules.cpu.trees import (
 
 GUARD, PEEL = "dnnfusion.guard", "dnnfusion.peel"
 
-# Tiles at one end of a row that get code of their own; a window wider than that is an odd one.
-MAX_EDGE = 2
-
 _CONDITION = tvm.ir.Op.get("prim.if_then_else")
 
 
@@ -54,10 +52,10 @@ def _cut(loop: Any, copies: Copies) -> Any:
     """One loop; those inside it are done."""
     if GUARD in loop.annotations:
         return _guarded(unmarked(loop, GUARD))
-    return _peeled(unmarked(loop, PEEL), copies)
+    return _peeled(unmarked(loop, PEEL), int(loop.annotations[PEEL]), copies)
 
 
-def _peeled(loop: Any, copies: Copies) -> Any:
+def _peeled(loop: Any, most: int, copies: Copies) -> Any:
     """The loop in up to three parts; the middle one needs no condition on its variable."""
     if not isinstance(loop.extent, tirx.IntImm):
         return loop
@@ -66,17 +64,28 @@ def _peeled(loop: Any, copies: Copies) -> Any:
     if (first, last) == (0, extent):
         return loop
     if first >= last:  # every tile is at a border
-        first = last = extent if extent <= MAX_EDGE else 0
+        first = last = extent if extent <= most else 0
     edges = [*range(first), *range(last, extent)]
-    if max(first, extent - last) > MAX_EDGE:
+    if max(first, extent - last) > most:
         return loop
     parts: dict[int, Any] = {t: copies.at(loop, tirx.const(t, "int32")) for t in edges}
     if last > first:
         var = tirx.Var(loop.loop_var.name, "int32")
-        body = copies.at(loop, var + first if first else var)
+        body = _within(copies.at(loop, var + first if first else var), var)
         count = tirx.const(last - first, "int32")
         parts[first] = loop_like(loop, var, tirx.const(0, "int32"), count, body)
     return tirx.SeqStmt([parts[t] for t in sorted(parts)])
+
+
+def _within(body: Any, var: Any) -> Any:
+    """The body of the middle part: no block in it is cut short by a condition on its variable."""
+
+    def realize(node: Any) -> Any:
+        left = [c for c in conjuncts(node.predicate) if not uses(c, [var])]
+        predicate = conjunction(left) if left else tirx.const(True, "bool")
+        return SBlockRealize(node.iter_values, predicate, node.block)
+
+    return tvm_ffi.structural_map(body, [(SBlockRealize, realize)])
 
 
 def _guarded(loop: Any) -> Any:
@@ -85,7 +94,7 @@ def _guarded(loop: Any) -> Any:
     if len(realizes) != 1:
         return loop
     block, bound = realizes[0].block, bindings(realizes[0])
-    found = _conditions(block.body)
+    found = conditions_of(block.body)
     inner = [x.loop_var for x in collect(loop.body, tirx.For)]
     outer = [c for c in found[:1] for c in conjuncts(c) if not uses(replaced(c, bound), inner)]
     if not outer:
@@ -108,8 +117,8 @@ def _interior(loop: Any, extent: int) -> tuple[int, int]:
     conditions = []
     for realize in collect(loop.body, SBlockRealize):
         bound = bindings(realize)
-        found = [c for x in _conditions(realize.block.body) for c in conjuncts(x)]
-        conditions += [replaced(c, bound) for c in found]
+        found = [c for x in conditions_of(realize.block.body) for c in conjuncts(x)]
+        conditions += [*(replaced(c, bound) for c in found), *conjuncts(realize.predicate)]
     held = []
     for condition in conditions:
         if uses(condition, [loop.loop_var]):
@@ -127,7 +136,7 @@ def _interior(loop: Any, extent: int) -> tuple[int, int]:
     return first, last
 
 
-def _conditions(root: Any) -> list[Any]:
+def conditions_of(root: Any) -> list[Any]:
     """The conditions in a block's body, outer ones first."""
     out: list[Any] = []
 

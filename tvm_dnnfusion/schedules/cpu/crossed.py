@@ -28,7 +28,7 @@ def crossed(block: Any) -> int | None:
     """The axis along which a block reads neighbours while its last axis strides; None: no such."""
     axes = [iv.var for iv in block.iter_vars]
     for load in loads(block):
-        steps = [_step(load, v) for v in axes]
+        steps = [step_of(load, v) for v in axes]
         if steps and steps[-1] is not None and abs(steps[-1]) >= TILE and 1 in steps[:-1]:
             return steps.index(1)
     return None
@@ -39,7 +39,7 @@ def tile_length(extent: int) -> int | None:
     return max((d for d in divisors(extent) if MIN_TILE <= d <= TILE), default=None)
 
 
-def _step(load: Any, axis: Any) -> int | None:
+def step_of(load: Any, axis: Any) -> int | None:
     """How far in memory the next element along an axis is; None where that is no number."""
     address: Any = tirx.const(0, "int32")
     for index, extent in zip(load.indices, load.source.ty.shape):

@@ -10,9 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from tvm_dnnfusion.codegen.tiles import by_lane
-from tvm_dnnfusion.schedules.cpu.borders import PEEL
+from tvm_dnnfusion.schedules.cpu.borders import PEEL, conditions_of
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.crossed import crossed, tile_length
+from tvm_dnnfusion.schedules.cpu.phases import cut_rows, cuts
+from tvm_dnnfusion.schedules.cpu.trees import uses
 
 # Smaller stages stay in the first cache.
 MIN_CROSSED = 1 << 13
@@ -39,6 +41,10 @@ def movement(k: Kernel, block: str) -> None:
             k.sch.vectorize(inner)
             k.parallel([outer], total)
         return
+    if cuts(k, block):
+        k.parallel(loops[:-2], total)
+        cut_rows(k, block)
+        return
     if _tiled(k, block, loops, extents):
         return
     k.parallel(loops[: _shared(k, extents)], total)
@@ -48,7 +54,10 @@ def movement(k: Kernel, block: str) -> None:
 def rows_of(k: Kernel, block: str) -> None:
     """The rows of a stage in vectors. Those of a border have code of their own (`borders.py`)."""
     row, whole = k.loops(block)[-1], k.lanes()
-    if not k.conditional(block) or k.extent(row) % EDGE:
+    if cuts(k, block):
+        cut_rows(k, block)
+        return
+    if not _bordered(k, block):
         k.vectorize(row)
         return
     # vectors at a border are made element by element: they shall be few
@@ -57,7 +66,14 @@ def rows_of(k: Kernel, block: str) -> None:
     )
     outer, inner = k.sch.split(row, [None, lanes])
     k.sch.vectorize(inner)
-    k.sch.annotate(outer, PEEL, 1)
+    k.sch.annotate(outer, PEEL, FEW_EDGES)
+
+
+def _bordered(k: Kernel, block: str) -> bool:
+    """Whether a stage lays out rows that a border begins or ends."""
+    node = k.sch.get(k.sch.get_sblock(block))
+    found = conditions_of(node.body) if block.startswith("pad") else []
+    return any(uses(c, [node.iter_vars[-1].var]) for c in found)
 
 
 def _shared(k: Kernel, extents: list[int]) -> int:

@@ -8,6 +8,9 @@ from tvm_dnnfusion.schedules.cpu.common import Kernel, product
 from tvm_dnnfusion.schedules.cpu.maps import movement
 from tvm_dnnfusion.schedules.cpu.ragged import mark
 
+# Tiles at one end of a row that get code of their own; a window wider than that is an odd one.
+MAX_EDGE = 2
+
 
 def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     """Tiles of columns for stages that fold only a window: depthwise convolutions and poolings."""
@@ -39,7 +42,7 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     else:
         k.vectorize(wi)
     if k.conditional(anchor):
-        k.sch.annotate(wo, PEEL, 1)
+        k.sch.annotate(wo, PEEL, MAX_EDGE)
         k.sch.annotate(taps[-2], GUARD, 1) if len(taps) > 1 else None
         k.unroll(taps[-1])
     elif product([k.extent(x) for x in taps]) <= 27:
