@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tvm_dnnfusion.codegen.tiles import tile_limit, tile_or_rest
 from tvm_dnnfusion.schedules.cpu.borders import GUARD, PEEL
 from tvm_dnnfusion.schedules.cpu.common import Kernel, product
@@ -24,7 +26,7 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     wo, wi = k.sch.split(columns, [None, width])
     mark(k.sch, wo, extent, width)
     k.sch.reorder(*lead, wo, *taps, wi, *tile)
-    k.parallel(lead, work)
+    at = _tasks(k, lead, wo, work, k.conditional(anchor) or extent % width != 0)
     separate = k.apart(anchor, outs)
     if separate:
         stores = [k.sch.get(k.sch.cache_write(anchor, 0, "local")).name_hint]
@@ -32,10 +34,10 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
         stores = outs
         k.sch.set_scope(anchor, 0, "local")
     for out in stores:
-        k.sch.reverse_compute_at(out, wo)
-        k.vectorize_under(out, wo)
+        k.sch.reverse_compute_at(out, at)
+        k.vectorize_under(out, at)
         if blocked:
-            k.unroll_under(out, wo)
+            k.unroll_under(out, at)
     if blocked:
         k.sch.vectorize(tile[0])
         k.unroll(wi)
@@ -51,6 +53,18 @@ def window_tiles(k: Kernel, anchor: str, outs: list[str]) -> None:
     if separate:
         for out in outs:
             movement(k, out)
+
+
+def _tasks(k: Kernel, lead: list[Any], wo: Any, work: int, marked: bool) -> Any:
+    """Share the loops among the cores; returns the one over tiles.
+
+    Two tiles in a row LLVM would write out as one, with more addresses than there are registers:
+    then each is a task by itself.
+    """
+    if k.extent(wo) == 2 and not marked:
+        return k.parallel([*lead, wo], work)
+    k.parallel(lead, work)
+    return wo
 
 
 def _columns(k: Kernel, extent: int) -> int:
