@@ -46,6 +46,8 @@ HEAVY = {
     "convpool": lambda b: b.op("nn.max_pool2d", conv_relu(b), pool_size=(2, 2), strides=(2, 2)),
     "pool": lambda b: b.op("nn.relu", b.op("nn.max_pool2d", image(b), pool_size=(3, 3),
                                            padding=(1, 1, 1, 1))),
+    "planes": lambda b: b.op("nn.relu", b.op("nn.conv2d", b.input("x", (1, 24, 32, 32)),
+                                             weights(b, 24, 6, 1, 1), groups=4)),
     "matmul": lambda b: b.op("nn.relu", b.op("matmul", b.input("x", (64, 64)),
                                              weights(b, 64, 64))),
     "attention": lambda b: b.op("nn.attention", *(b.input(n, (1, 64, 2, 32)) for n in "qkv")),
@@ -54,7 +56,7 @@ HEAVY = {
 }  # fmt: skip
 BLOCKED = {"conv": ("x", "relu"), "dwconv": ("x", "relu"), "pool": ("x", "relu"),
            "convpool": ("x", "max_pool2d")}  # fmt: skip
-ACCUMULATING = ("conv", "dwconv", "convpool", "pool", "matmul")
+ACCUMULATING = ("conv", "dwconv", "convpool", "pool", "matmul", "planes")
 
 
 def kernel_of(kind, device=DEVICE):

@@ -54,7 +54,7 @@ KERNELS = {
     "1x1 on 7x7": (lambda b: _conv(b, size=7), {"x": BLOCKED}, 0, 1.30),
     "3x3": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 0, 1.30),
     "3x3, stride 2": (lambda b: _conv(b, 3, padding=1, strides=2), {"x": BLOCKED}, 0, 1.30),
-    "3x3 in rows": (_first, {}, 0, 1.27),
+    "3x3 in rows": (_first, {}, 0, 1.30),
     "7x7 in rows, stride 2": (_stem, {}, 0, 1.26),
     "1x1 in groups": (_grouped, {"x": BLOCKED}, 0, 1.35),
     "Winograd": (lambda b: _conv(b, 3, padding=1), {"x": BLOCKED}, 2, 1.30),

@@ -163,7 +163,7 @@ OWN_KERNEL = frozenset(
     " image.grid_sample image.affine_grid"
     # not written as functions of an index in `codegen` (yet), so a block cannot hold them either
     " arange argmax argmin collapse_sum_like collapse_sum_to dequantize einsum ewise_fma eye"
-    " eye_like gather_nd image.resize3d index_tensor layout_transform meshgrid"
+    " eye_like gather_nd index_tensor layout_transform meshgrid"
     " nn.batch_norm one_hot outer quantize reverse_sequence slice_scatter".split()
 )
 """Kinds with a mapping type that always are a kernel of their own. The first are made by a packed
