@@ -101,13 +101,7 @@ def _on_opencl(*args: str, seconds: float) -> subprocess.CompletedProcess[str]:
 
 
 def test_cases_of_operators_that_gpus_had_wrong_on_opencl() -> None:
-    patterns = (
-        "test_mod_mixed_sign_int",
-        "test_compress_0",
-        "roialign_aligned_true",
-        "scatternd_m",
-    )
-    for pattern in patterns:
+    for pattern in ("test_bitshift_right_int32", "test_compress_0"):
         done = _on_opencl("-k", pattern, seconds=200)
         assert done.returncode == 0, done.stdout + done.stderr[-2000:]
 
