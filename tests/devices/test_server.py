@@ -7,6 +7,7 @@ import json
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tvm_dnnfusion.devices import server
@@ -71,3 +72,64 @@ def test_other_failures_to_listen_are_raised() -> None:
 
     with pytest.raises(OSError, match="not allowed"):
         server.bound(make)
+
+
+UNIQUE = {
+    (1, None): ([0, 1, 2, 3], [6, 1, 2, 0], [3, 1, 2, 2, 3, 1, 0, 0], [2, 2, 2, 2]),
+    (0, None): ([3, 1, 2, 0], [0, 1, 2, 6], [0, 1, 2, 2, 0, 1, 3, 3], [2, 2, 2, 2]),
+    (1, 0): ([[0, 0], [2, 2], [3, 1]], [3, 1, 0], [2, 1, 2, 0], [1, 1, 2]),
+    (0, 0): ([[3, 1], [2, 2], [0, 0]], [0, 1, 3], [0, 1, 0, 2], [2, 1, 1]),
+}
+"""Of rows below, in order or not, by axis: values, their first places, which is where, counts."""
+
+
+@pytest.mark.parametrize("how", UNIQUE)
+def test_what_no_runtime_computes_is_the_server_s(how: tuple[int, int | None]) -> None:
+    """`nonzero` and `unique`, which TVM has in its compiler's Python only."""
+    import tvm
+
+    data = np.asarray([[3, 1], [2, 2], [3, 1], [0, 0]], "int64")
+    given = tvm.runtime.tensor(data)
+    np.testing.assert_array_equal(server.nonzero(given).numpy(), np.stack(data.nonzero()))
+    ordered, axis = how
+    for found, wanted in zip(
+        server.unique(given, ordered, 1, 1, 1, axis), UNIQUE[how], strict=True
+    ):
+        np.testing.assert_array_equal(found.numpy(), wanted)
+    values, counts = server.unique(given, ordered, 0, 0, 1, axis)
+    np.testing.assert_array_equal(values.numpy(), UNIQUE[how][0])
+    np.testing.assert_array_equal(counts.numpy(), UNIQUE[how][3])
+    np.testing.assert_array_equal(
+        server.unique(given, ordered, 0, 0, 0, axis).numpy(), UNIQUE[how][0]
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--tracker", "foo", "--key", "k"], 2, "'foo' needs a host and a port: HOST:PORT"),
+        (["--tracker", "foo:x", "--key", "k"], 2, "'x' is no port"),
+        (["--tracker", "foo:1"], 2, "needs a --key"),
+        (["--port", "0"], 2, "'0' is no port (1 to 65535)"),
+        (["--port", "9500", "--port-end", "9200"], 2, "from 9501 to 65536"),
+        (["--host", "999.1.1.1"], 3, "cannot listen at 999.1.1.1:9090"),
+        (["--host", "203.0.113.7"], 3, "cannot listen at 203.0.113.7:9090"),
+    ],
+)
+def test_wrong_use_is_said(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        server.main(words)
+    told = capsys.readouterr().err
+    assert ended.value.code == code and said in told and "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("port", "end"), [(9090, 9199), (9100, 9200), (9500, 9600), (65535, 65536)]
+)
+def test_ports_beyond_the_usual_ones(port: int, end: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(server, "serve", seen.append)
+    server.main(["--port", str(port)])
+    assert (seen[0].port, seen[0].port_end) == (port, end)

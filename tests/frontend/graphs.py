@@ -17,12 +17,14 @@ def model(
     outputs: Sequence[str],
     weights: dict[str, np.ndarray] | None = None,
     opset: int = OPSET,
+    dtype: str = "float32",
 ) -> onnx.ModelProto:
-    """A float32 model; the shapes of its outputs are inferred."""
+    """A model with inputs of a dtype and float32 results, whose shapes are inferred."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     graph = helper.make_graph(
         list(nodes),
         "small",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in inputs.items()],
+        [helper.make_tensor_value_info(n, kind, s) for n, s in inputs.items()],
         [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in outputs],
         [numpy_helper.from_array(v, n) for n, v in (weights or {}).items()],
     )

@@ -92,6 +92,22 @@ def test_clip_with_bounds_at_run_time(low: float, high: float) -> None:
     np.testing.assert_array_equal(run_tvm(mod, x, F(low), F(high))[0], wanted)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32", "int64", "bool"])
+@pytest.mark.parametrize(("places", "axis"), [("int64", -1), ("int32", 0), ("uint8", -1)])
+def test_one_hot_has_the_dtype_of_its_values(dtype: str, places: str, axis: int) -> None:
+    """Negative indices count from the end; one that is no place is off everywhere."""
+    values = np.asarray([0, 1] if dtype == "bool" else [2, 5], dtype)
+    node = helper.make_node("OneHot", ["x", "depth", "values"], ["y"], axis=axis)
+    proto = model([node], {"x": [5]}, ["y"], {"depth": I([4]), "values": values},
+                  dtype=places)  # fmt: skip
+    x = np.asarray([0, 3, 4, 2, 1] if places == "uint8" else [0, 3, 4, -1, -5], places)
+    (found,) = run_tvm(load_onnx(proto), x)
+    hit = np.arange(4) == np.where(x < 0, x.astype("int64") + 4, x)[:, None]
+    wanted = np.where(hit, values[1], values[0])
+    assert str(found.dtype) == dtype
+    np.testing.assert_array_equal(found, wanted if axis == -1 else wanted.T)
+
+
 def test_a_negative_pad_crops() -> None:
     node = helper.make_node("Pad", ["x", "pads"], ["y"])
     mod = load_onnx(model([node], {"x": [3, 4]}, ["y"], {"pads": I([1, -1, 0, 2])}))

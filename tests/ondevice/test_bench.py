@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 import pytest
 import tvm
+from onnx import TensorProto, helper
 
 from benchmarks import phone as zoo_bench
 from benchmarks.models import inputs, load
@@ -124,6 +125,27 @@ def test_a_device_that_dies_between_columns_costs_none() -> None:
         process.down(name)
     assert [r.variant for r in done.results] == ["OurB", "DNNF"]
     assert done.result("OurB") == kept[-1].result("OurB")
+
+
+@pytest.mark.parametrize("kind", ["Identity", "NonZero", "Unique"])
+def test_a_model_that_leaves_no_kernel(
+    kind: str, call: Callable, phone: process.Phone, tmp_path: Path  # noqa: F811
+) -> None:  # fmt: skip
+    """Nothing is compiled of it; two of them are Python's in TVM, and the server's on a device."""
+    types = {"Identity": TensorProto.FLOAT, "NonZero": TensorProto.INT64}
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x"], ["y"])], "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
+        [helper.make_tensor_value_info("y", types.get(kind, TensorProto.FLOAT), None)],
+    )  # fmt: skip
+    path = tmp_path / "net.onnx"
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
+    words = ("--device", address(phone), "--target", "cortex-a53")
+    answer = call("verify", path, *words)
+    assert answer.code == 0, answer.err
+    timed = call("bench", path, *words, "--repeat", 3, "--warmup", 0, "--threads", 1)
+    assert timed.code == 0, timed.err
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])

@@ -7,6 +7,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tvm_dnnfusion.devices import arm, llvm, registry
@@ -56,6 +57,35 @@ def test_a_library_of_another_machine(triple: str, machine: int, tmp_path: Path)
     android = triple == arm.ANDROID
     assert (b"libm.so\0" in content, b"libc.so\0" in content) == (android, android)
     assert str(tmp_path).encode() not in content
+
+
+@pytest.mark.parametrize("triple", [arm.LINUX, arm.ANDROID, ARMV7, ""])
+def test_a_model_that_leaves_no_kernel_is_linked(
+    triple: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TVM compiles nothing for it, and then wrote what is left as C, which no linker reads."""
+    import tvm
+    from tvm import relax
+    from tvm.support import cc
+
+    monkeypatch.setattr(cc, "get_cc", lambda: None)
+    if triple:
+        needs_linker("arm" if triple == ARMV7 else "aarch64")
+    builder = relax.BlockBuilder()
+    x = relax.Var("x", relax.TensorType((4, 8), "float32"))
+    with builder.function("main", [x]):
+        builder.emit_func_output(x)
+    given = target(triple) if triple else registry.target_dict(registry.host())
+    path = tmp_path / "net.so"
+    built = tvm.compile(builder.get(), target=tvm.target.Target(given))
+    built.export_library(str(path), fcompile=link.find_linker(triple))
+    if triple:
+        machine = ARM if triple == ARMV7 else AARCH64
+        assert struct.unpack_from("<HH", path.read_bytes(), 16) == (3, machine)
+        return
+    loaded = relax.VirtualMachine(tvm.runtime.load_module(str(path)), tvm.cpu())
+    ones = tvm.runtime.tensor(np.ones((4, 8), "float32"))
+    np.testing.assert_array_equal(loaded["main"](ones).numpy(), np.ones((4, 8), "float32"))
 
 
 def test_pages_of_the_system() -> None:

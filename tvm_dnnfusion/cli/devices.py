@@ -130,7 +130,10 @@ def down(name: str, every: bool, as_json: bool) -> None:
     """Stop it, with everything that runs on it."""
     names = [phone.name for phone in process.all_running()] if every else [name]
     stopped = [name for name in names if process.down(name)]
-    Output(as_json).emit(
-        {"stopped": stopped},
-        f"stopped {', '.join(stopped)}" if stopped else "no virtual phone was running",
-    )
+    others = [phone.name for phone in process.all_running()]
+    said = f"stopped {', '.join(stopped)}" if stopped else f"no virtual phone {name} was running"
+    if not stopped and not others:
+        said = "no virtual phone was running"
+    if not stopped and others:
+        said += f"; these are: {', '.join(others)} (--name, or --all)"
+    Output(as_json).emit({"stopped": stopped, "running": others}, said)

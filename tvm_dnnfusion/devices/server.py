@@ -36,6 +36,9 @@ POLL_S = 0.2
 THERMAL = Path("/sys/class/thermal")
 CPUS = Path("/sys/devices/system/cpu")
 BIND_TRIES = 20
+PORTS = (9090, 9199)
+"""First port to try, and the one after the last, as TVM's server has them."""
+MOST_PORTS = 1 << 16
 
 _ends: dict[str, int] = {}
 """How sessions of this server ended: their name -> exit code, negative for a signal."""
@@ -137,6 +140,37 @@ def register() -> None:
     }
     for name, function in functions.items():
         tvm_ffi.register_global_func(name, function, override=True)
+    for name, function in (("nonzero", nonzero), ("unique", unique)):
+        if tvm_ffi.get_global_func(f"relax.run.{name}", allow_missing=True) is None:
+            tvm_ffi.register_global_func(f"relax.run.{name}", function)
+
+
+def nonzero(x: Any) -> Any:
+    """Relax's operator, [rank, places]: TVM has it in its compiler's Python, no runtime does."""
+    import numpy as np
+    import tvm
+
+    return tvm.runtime.tensor(np.stack(np.atleast_1d(x.numpy()).nonzero()))
+
+
+def unique(x: Any, ordered: int, *flags: Any) -> Any:
+    """Relax's operator, of which the same holds.
+
+    `flags`: whether the places of the values, the value of each place and the values' numbers are
+    asked for too; then the axis, or None.
+    """
+    import numpy as np
+    import tvm
+
+    wanted, axis = flags[:3], (*flags, None)[3]
+    values, first, back, counts = np.unique(x.numpy(), True, True, True, axis=axis)
+    if not ordered:
+        order = np.argsort(first)
+        values = np.take(values, order, axis=axis or 0)
+        first, counts, back = first[order], counts[order], np.argsort(order)[back]
+    more = [part for part, on in zip((first, back.reshape(-1), counts), wanted, strict=True) if on]
+    made = [tvm.runtime.tensor(part) for part in (values, *more)]
+    return tuple(made) if more else made[0]
 
 
 def make_room_for_threads() -> None:
@@ -218,16 +252,12 @@ def serve(options: argparse.Namespace) -> None:
         ctypes.CDLL(str(extra), ctypes.RTLD_GLOBAL)
     register()
     tvm_server._serving = serve_session
-    tracker = options.tracker and (
-        options.tracker.rpartition(":")[0],
-        int(options.tracker.rpartition(":")[2]),
-    )
     running = bound(
         lambda: tvm_server.PopenRPCServerState(
             options.host,
             options.port,
             options.port_end,
-            tracker_addr=tracker or None,
+            tracker_addr=options.tracker,
             key=options.key,
             load_library=options.load_library,
             custom_addr=options.custom_addr,
@@ -256,20 +286,50 @@ def main(argv: list[str] | None = None) -> None:
     """The command line of the server."""
     parser = argparse.ArgumentParser(prog="tvm_dnnfusion.devices.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen at")
-    parser.add_argument("--port", type=int, default=9090, help="first port to try")
-    parser.add_argument("--port-end", type=int, default=9199, help="port after the last to try")
-    parser.add_argument("--tracker", default="", metavar="HOST:PORT", help="report to this tracker")
+    parser.add_argument("--port", type=_port, default=PORTS[0], help="first port to try")
+    parser.add_argument("--port-end", type=int, help="port after the last to try; default: 9199, "
+                        "or a hundred ports from one that is beyond")  # fmt: skip
+    parser.add_argument("--tracker", type=_host_port, metavar="HOST:PORT",
+                        help="report to this tracker")  # fmt: skip
     parser.add_argument("--key", default="", help="what clients ask the tracker for")
     parser.add_argument("--custom-addr", help="address that the tracker gives to clients")
     parser.add_argument("--load-library", help="further libraries to load, separated by colons")
     options = parser.parse_args(argv)
     if options.tracker and not options.key:
         parser.error("--tracker needs a --key")
+    if options.port_end is None:
+        options.port_end = max(PORTS[1], min(options.port + 100, MOST_PORTS))
+    if not options.port < options.port_end <= MOST_PORTS:
+        parser.error(
+            f"--port-end {options.port_end}: the port after the last to try is from "
+            f"{options.port + 1} to {MOST_PORTS}"
+        )
     try:
         serve(options)
     except ValueError as error:  # "cannot bind to any port in [...)"
         print(f"error: {error}; give another --port", file=sys.stderr)
         sys.exit(3)
+    except OSError as error:
+        print(
+            f"error: cannot listen at {options.host}:{options.port}: {error.strerror or error}; "
+            "--host is an address of this machine, or 0.0.0.0 for all of them",
+            file=sys.stderr,
+        )
+        sys.exit(3)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < MOST_PORTS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port (1 to {MOST_PORTS - 1})")
+    return int(text)
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host:
+        raise argparse.ArgumentTypeError(f"{text!r} needs a host and a port: HOST:PORT")
+    return host, _port(port)
 
 
 def _each_cpu(file: str) -> list[Path]:

@@ -10,6 +10,7 @@ functions that give the Relax operator of the same meaning, or None to leave the
     CumSum(reverse)           call_tir around cumsum -> flip, cumsum, flip
     Sum, Max, Min, Mean       stack, then reduce     -> chain of add, maximum, minimum
     Dropout (inference)       nn.dropout             -> its input
+    OneHot                    float64, int64         -> the dtype of its values
 """
 
 from __future__ import annotations
@@ -175,6 +176,23 @@ def _dropout(node: NodeView) -> relax.Expr | None:
     return relax.Tuple([x, relax.op.ones_like(x, "bool" if node.opset >= 10 else None)])
 
 
+def _one_hot(node: NodeView) -> relax.Expr | None:
+    """[..., depth, ...] of the values' dtype: as numbers of Python they would lose it."""
+    indices, depth, values = node.inputs[0], node.constant(1), node.constant(2)
+    if depth is None or values is None:
+        return None
+    places, dtype = str(indices.ty.dtype), str(values.dtype)
+    if places not in ("int32", "int64"):  # which a depth may be too large for
+        indices = relax.op.astype(indices, "int64")
+        places = "int64"
+    count = relax.const(int(depth.item()), places)
+    counted = relax.op.where(
+        relax.op.less(indices, relax.const(0, places)), relax.op.add(indices, count), indices
+    )
+    off, on = (relax.prim_value(tvm.tirx.const(value.item(), dtype)) for value in values)
+    return relax.op.one_hot(counted, on, off, int(depth.item()), node.attrs.get("axis", -1))
+
+
 def _chain(op: Callable[..., relax.Expr]) -> Converter:
     def convert(node: NodeView) -> relax.Expr:
         return functools.reduce(op, node.inputs)
@@ -195,6 +213,7 @@ OVERRIDES: dict[str, Converter] = {
     "Max": _chain(relax.op.maximum),
     "Mean": _mean,
     "Min": _chain(relax.op.minimum),
+    "OneHot": _one_hot,
     "Pad": _pad,
     "Resize": _resize,
     "Sum": _chain(relax.op.add),

@@ -45,8 +45,8 @@ def find_linker(triple: str = "") -> Linker:
     arch = arch_of(triple or llvm.default_triple())
     cross = bool(triple) and arch != arch_of(llvm.default_triple() or triple)
     if not cross and "android" not in triple:
-        return cc.create_shared if cc.get_cc() is not None else _bare(_native(), [])
-    return _bare(_cross(arch), _pages(triple, arch), "android" in triple)
+        return cc.create_shared if cc.get_cc() is not None else _bare(_native(), "", [])
+    return _bare(_cross(arch), triple, _pages(triple, arch), "android" in triple)
 
 
 def _native() -> list[str]:
@@ -82,17 +82,27 @@ def _pages(triple: str, arch: str) -> list[str]:
     return [] if size is None else ["-z", f"max-page-size={size}"]
 
 
-def _bare(linker: Sequence[str], options: Sequence[str], android: bool = False) -> Linker:
+def _bare(
+    linker: Sequence[str], triple: str, options: Sequence[str], android: bool = False
+) -> Linker:
     """Link objects into an ELF library without a compiler; TVM's runtime is there when it loads."""
 
     def link(output: str, objects: list[str], *_: object, **__: object) -> None:
         with tempfile.TemporaryDirectory(prefix="dnnfusion-link-") as work:
             stubs = _stubs(linker, Path(work)) if android else []
-            _run([*linker, "-shared", "--hash-style=both", *options, "-o", output, *objects,
-                  *stubs])  # fmt: skip
+            code = [path for path in objects if not _empty_source(path)]
+            _run([*linker, "-shared", "--hash-style=both", *options, "-o", output, *code, *stubs])
 
     link.output_format = "so"  # type: ignore[attr-defined]  # TVM's builders ask for it
+    # Without kernels TVM writes the rest of a model as C, unless it is told what to compile for.
+    made_for = triple or llvm.default_triple()
+    link.get_target_triple = lambda: made_for  # type: ignore[attr-defined]
     return link
+
+
+def _empty_source(path: str) -> bool:
+    """Whether a file is what TVM writes of a model without kernels: C that consists of ";"."""
+    return path.endswith(".c") and Path(path).read_text(encoding="utf-8").strip("; \n") == ""
 
 
 def _stubs(linker: Sequence[str], work: Path) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+import pytest
+
 from tests.cli.conftest import call  # noqa: F401  # a fixture
 from tests.phone import require_phone
 from tvm_dnnfusion.devices.virtual import process
@@ -29,6 +31,16 @@ def test_up_list_doctor_and_down(call: Callable) -> None:  # noqa: F811
         stopped = call("devices", "virtual", "down", "--name", name, "--json")
         process.down(name)
     assert stopped.code == 0 and stopped.json["stopped"] == [name]
-    assert call("devices", "virtual", "down", "--name", name).out.strip() == (
-        "no virtual phone was running"
-    )
+    assert "no virtual phone" in call("devices", "virtual", "down", "--name", name).out
+
+
+def test_down_of_a_phone_that_does_not_run_names_those_that_do(
+    call: Callable, monkeypatch: pytest.MonkeyPatch  # noqa: F811
+) -> None:  # fmt: skip
+    others = [process.Phone("other", "127.0.0.1", 9290, 1, 1, "max", False)]
+    monkeypatch.setattr(process, "all_running", lambda: others)
+    answer = call("devices", "virtual", "down", "--name", "nosuch")
+    assert "no virtual phone nosuch was running; these are: other" in answer.out
+    others.clear()
+    alone = call("devices", "virtual", "down", "--name", "nosuch")
+    assert alone.out.strip() == "no virtual phone was running"

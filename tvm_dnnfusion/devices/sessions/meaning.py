@@ -45,6 +45,7 @@ _WORDS: tuple[tuple[Meaning, tuple[str, ...]], ...] = (
             "invalid ELF header",
             "wrong ELF class",
             "undefined symbol",
+            "Cannot find ffi::Function",
             "cannot find file",
             "dlopen failed",
         ),
