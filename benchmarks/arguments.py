@@ -6,6 +6,9 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
+
+import click
 
 from benchmarks.models import model_names
 
@@ -30,6 +33,18 @@ def duration(text: str) -> float:
     if not 0.0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r}: give seconds, more than 0")
     return value
+
+
+def within(kind: click.ParamType) -> Callable[[str], Any]:
+    """One of `dnnfusion`'s ranges, for argparse."""
+
+    def parse(text: str) -> Any:
+        try:
+            return kind.convert(text, None, None)
+        except click.BadParameter as error:
+            raise argparse.ArgumentTypeError(error.message) from error
+
+    return parse
 
 
 def models(sets: Mapping[str, tuple[str, ...]] | None = None) -> Callable[[str], tuple[str, ...]]:

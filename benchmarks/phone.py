@@ -6,12 +6,15 @@
 Each model's report is a file of its own, written after each column; the tables are made of all that
 lie in the folder. A device that is lost is waited for, and the model under way goes on with the
 samples that are missing; the same command later does the same. Exit codes are `dnnfusion`'s: 1
-where a result was wrong, 2 for wrong use, 3 where the device stayed away or a column has no time.
+where a result was wrong, 2 for wrong use, 3 where the device stayed away or a column has no time, 4
+where it was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,8 +23,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmarks.arguments import models
+from benchmarks.arguments import models, within
 from benchmarks.models import model_names
+from tvm_dnnfusion.cli import ranges
 
 if TYPE_CHECKING:
     from tvm_dnnfusion.ondevice import Report, Settings
@@ -32,8 +36,22 @@ MODEL_SETS = {
     "zoo": model_names(light=False, built=False, zoo=True),
 }
 LOSSES = 5
-"""Losses of the device during one model, after which it is taken to be the model's doing."""
-WRONG, USAGE, AWAY = 1, 2, 3
+"""Losses of a device that had answered, one after another without a new sample: then it is taken to
+be the model's doing."""
+WRONG, USAGE, AWAY, STOPPED = 1, 2, 3, 4
+
+NUMBERS = {
+    "samples": (ranges.SAMPLES, 50, "samples per column"),
+    "warmup": (ranges.PAUSE_S, 1.0, "seconds before them"),
+    "pause": (ranges.PAUSE_S, 0.0, "seconds between samples"),
+    "cool-below": (ranges.CELSIUS, None, "degrees Celsius"),
+    "threads": (ranges.THREADS, None, "default: the target's cores"),
+    "max-time": (ranges.MAX_TIME_S, 60.0, "seconds of a column's samples"),
+    "timeout": (ranges.LIMIT_S, 300.0, "seconds of one run"),
+    "wait": (ranges.PAUSE_S, 600.0, "seconds for a device that does not answer"),
+    "poll": (ranges.PAUSE_S, 10.0, "seconds between tries"),
+}
+"""Options that are numbers: the range, the default, what it is."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{name}: {error}", file=sys.stderr)
             print(f"what is done is kept in {options.output}", file=sys.stderr)
             return int(getattr(error, "exit_code", USAGE))
+        except KeyboardInterrupt:
+            print(f"{name}: interrupted; what is done is kept in {options.output}, and the same "
+                  "command goes on", file=sys.stderr)  # fmt: skip
+            return STOPPED
         finally:
             _write(options.output)
     print(to_markdown(reports))
@@ -62,6 +84,7 @@ def _checked(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
     from tvm_dnnfusion.cli.options import parse_target
     from tvm_dnnfusion.cli.place import address_of
     from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.ondevice.place import check_half
 
     options = made.parse_args(arguments)
     try:
@@ -70,6 +93,7 @@ def _checked(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
             made.error("where is the device? give --device, or --rpc-tracker and --rpc-key")
         options.address = address
         options.spec = registry.spec_for_target(parse_target(options.target))
+        check_half(options.spec, options.float16)
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         made.error(f"--output {options.output}: {error.strerror}")
@@ -95,21 +119,54 @@ def _model(name: str, options: argparse.Namespace) -> Report:
     from tvm_dnnfusion.devices.sessions import LostError, UnreachableError
 
     file = options.output / f"{name.replace('/', '-')}.json"
-    lost_since: float | None = None
-    for loss in range(LOSSES + 1):
+    patience = _Patience(options.wait)
+    while True:
+        taken = _samples(file)
         try:
-            return _once(name, options, file)
+            return _once(name, options, file, patience.answered)
         except (LostError, UnreachableError) as error:
-            now = time.monotonic()
-            lost_since = lost_since or now
-            if loss == LOSSES or now - lost_since >= options.wait:
+            left = patience.lost(_samples(file) > taken)
+            if left is None:
                 raise
-            print(f"{name}: {error}; waiting for the device", file=sys.stderr)
-            time.sleep(min(options.poll, options.wait))
-    raise AssertionError("not reached")
+            print(f"{name}: {error}; waiting for the device, {left:.0f} s at most", file=sys.stderr)
+            time.sleep(min(options.poll, left))
 
 
-def _once(name: str, options: argparse.Namespace, file: Path) -> Report:
+class _Patience:
+    """How long a device is waited for: `wait` seconds since it last answered, `LOSSES` losses."""
+
+    def __init__(self, wait: float) -> None:
+        self.wait = wait
+        self.heard = False
+        self.losses = 0
+        self.since = math.inf
+
+    def answered(self) -> None:
+        """The device is there."""
+        self.heard = True
+
+    def lost(self, further: bool) -> float | None:
+        """Seconds to wait for it at most, None for no more; `further`: it gave new samples."""
+        now = time.monotonic()
+        if self.heard:
+            self.losses = 1 if further else self.losses + 1
+            self.since = now
+        self.heard, self.since = False, min(self.since, now)
+        left = self.since + self.wait - now
+        return None if left <= 0 or self.losses > LOSSES else left
+
+
+def _samples(file: Path) -> int:
+    """Samples in a report so far."""
+    from tvm_dnnfusion.ondevice.records import read
+
+    report = read(file)
+    return sum(len(r.samples_us) for r in report.results) if report else 0
+
+
+def _once(
+    name: str, options: argparse.Namespace, file: Path, answered: Callable[[], None]
+) -> Report:
     from benchmarks.models import inputs, load
     from tvm_dnnfusion.frontend import load as import_model
     from tvm_dnnfusion.ondevice import bench
@@ -120,10 +177,17 @@ def _once(name: str, options: argparse.Namespace, file: Path) -> Report:
         with whole_file(file) as temporary:
             temporary.write_text(to_json(report), encoding="utf-8")
 
-    say: Callable[[str], None] = lambda step: print(f"{name}: {step}", file=sys.stderr)  # noqa: E731
+    def say(step: str) -> None:
+        if step != "connect":  # what comes after it
+            answered()
+        note(step)
+
+    def note(text: str) -> None:
+        print(f"{name}: {text}", file=sys.stderr)
+
     return bench(import_model(load(name)), inputs(name), options.spec, options.address,
                  _settings(options), model=name, before=read(file), keep=keep, say=say,
-                 note=say)  # fmt: skip
+                 note=note)  # fmt: skip
 
 
 def _settings(options: argparse.Namespace) -> Settings:
@@ -182,20 +246,13 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--columns", type=_columns, default=("OurB", "OurB+", "DNNF"),
                       help="comma-separated: OurB, OurB+, DNNF")  # fmt: skip
     made.add_argument("--output", type=Path, default=Path("build/phone"), help="folder")
-    made.add_argument("--samples", type=int, default=50, help="samples per column")
-    made.add_argument("--warmup", type=float, default=1.0, help="seconds before them")
-    made.add_argument("--pause", type=float, default=0.0, help="seconds between samples")
-    made.add_argument("--cool-below", type=float, default=None, help="degrees Celsius")
-    made.add_argument("--threads", type=int, default=None, help="default: the target's cores")
     made.add_argument("--cores", choices=("all", "big", "little"), default="all")
-    made.add_argument("--max-time", type=float, default=60.0, help="seconds of a column's samples")
-    made.add_argument("--timeout", type=float, default=300.0, help="seconds of one run")
+    for name, (kind, default, what) in NUMBERS.items():
+        made.add_argument(f"--{name}", type=within(kind), default=default, help=what)
     made.add_argument("--no-profile", dest="profile", action="store_false",
                       help="do not time the kernels")  # fmt: skip
     made.add_argument("--float16", action="store_true", help="convolutions and products in it")
     made.add_argument("--float16-sums", choices=("float16", "float32"), default="float16")
-    made.add_argument("--wait", type=float, default=600.0, help="seconds for a lost device")
-    made.add_argument("--poll", type=float, default=10.0, help="seconds between tries")
     return made
 
 
@@ -209,4 +266,5 @@ def _columns(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

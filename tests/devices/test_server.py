@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tvm_dnnfusion.devices import server
+from tvm_dnnfusion.devices import operators, server
 
 
 @pytest.fixture
@@ -90,17 +90,17 @@ def test_what_no_runtime_computes_is_the_server_s(how: tuple[int, int | None]) -
 
     data = np.asarray([[3, 1], [2, 2], [3, 1], [0, 0]], "int64")
     given = tvm.runtime.tensor(data)
-    np.testing.assert_array_equal(server.nonzero(given).numpy(), np.stack(data.nonzero()))
+    np.testing.assert_array_equal(operators.nonzero(given).numpy(), np.stack(data.nonzero()))
     ordered, axis = how
     for found, wanted in zip(
-        server.unique(given, ordered, 1, 1, 1, axis), UNIQUE[how], strict=True
+        operators.unique(given, ordered, 1, 1, 1, axis), UNIQUE[how], strict=True
     ):
         np.testing.assert_array_equal(found.numpy(), wanted)
-    values, counts = server.unique(given, ordered, 0, 0, 1, axis)
+    values, counts = operators.unique(given, ordered, 0, 0, 1, axis)
     np.testing.assert_array_equal(values.numpy(), UNIQUE[how][0])
     np.testing.assert_array_equal(counts.numpy(), UNIQUE[how][3])
     np.testing.assert_array_equal(
-        server.unique(given, ordered, 0, 0, 0, axis).numpy(), UNIQUE[how][0]
+        operators.unique(given, ordered, 0, 0, 0, axis).numpy(), UNIQUE[how][0]
     )
 
 
@@ -111,9 +111,9 @@ def test_what_no_runtime_computes_is_the_server_s(how: tuple[int, int | None]) -
         (["--tracker", "foo:x", "--key", "k"], 2, "'x' is no port"),
         (["--tracker", "foo:1"], 2, "needs a --key"),
         (["--port", "0"], 2, "'0' is no port (1 to 65535)"),
-        (["--port", "9500", "--port-end", "9200"], 2, "from 9501 to 65536"),
-        (["--host", "999.1.1.1"], 3, "cannot listen at 999.1.1.1:9090"),
-        (["--host", "203.0.113.7"], 3, "cannot listen at 203.0.113.7:9090"),
+        (["--port", "9500", "--port-end", "9200"], 2, "it is from 9501 to 65536"),
+        (["--host", "999.1.1.1"], 3, "cannot listen at 999.1.1.1, port 9090"),
+        (["--host", "203.0.113.7"], 3, "cannot listen at 203.0.113.7, port 9090"),
     ],
 )
 def test_wrong_use_is_said(

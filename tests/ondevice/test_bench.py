@@ -16,7 +16,6 @@ import numpy as np
 import onnx
 import pytest
 import tvm
-from onnx import TensorProto, helper
 
 from benchmarks import phone as zoo_bench
 from benchmarks.models import inputs, load
@@ -35,7 +34,6 @@ from tvm_dnnfusion.devices.sessions import (
     Program,
     Session,
     TimingOptions,
-    UnreachableError,
 )
 from tvm_dnnfusion.devices.sessions.address import parse
 from tvm_dnnfusion.devices.virtual import process
@@ -125,27 +123,6 @@ def test_a_device_that_dies_between_columns_costs_none() -> None:
         process.down(name)
     assert [r.variant for r in done.results] == ["OurB", "DNNF"]
     assert done.result("OurB") == kept[-1].result("OurB")
-
-
-@pytest.mark.parametrize("kind", ["Identity", "NonZero", "Unique"])
-def test_a_model_that_leaves_no_kernel(
-    kind: str, call: Callable, phone: process.Phone, tmp_path: Path  # noqa: F811
-) -> None:  # fmt: skip
-    """Nothing is compiled of it; two of them are Python's in TVM, and the server's on a device."""
-    types = {"Identity": TensorProto.FLOAT, "NonZero": TensorProto.INT64}
-    graph = helper.make_graph(
-        [helper.make_node(kind, ["x"], ["y"])], "g",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3, 4])],
-        [helper.make_tensor_value_info("y", types.get(kind, TensorProto.FLOAT), None)],
-    )  # fmt: skip
-    path = tmp_path / "net.onnx"
-    opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
-    words = ("--device", address(phone), "--target", "cortex-a53")
-    answer = call("verify", path, *words)
-    assert answer.code == 0, answer.err
-    timed = call("bench", path, *words, "--repeat", 3, "--warmup", 0, "--threads", 1)
-    assert timed.code == 0, timed.err
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
@@ -367,31 +344,6 @@ def test_a_device_that_the_target_is_not_for_is_said(
         named = target if target != "znver4" else "llvm -mcpu=znver4"
         assert zoo_bench.main([*words, "--target", named]) == 2
         assert said in capsys.readouterr().err
-
-
-def test_many_models_wait_for_a_device_that_is_lost(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """The column under way is taken again; a device that stays away ends it with what is done."""
-    report = Report("k", "attention", "d", "local", {}, "aarch64", "", 2, 1, "")
-    ends = iter([LostError("gone"), UnreachableError("not back yet"), report, LostError("gone")])
-
-    def once(name: str, options: object, file: Path) -> Report:
-        end = next(ends)
-        if isinstance(end, Exception):
-            raise end
-        file.write_text(to_json(end), encoding="utf-8")
-        return end
-
-    monkeypatch.setattr(zoo_bench, "_once", once)
-    words = ["--device", "rpc://h:1", "--target", "cortex-a53", "--models", "attention",
-             "--poll", "0", "--output", str(tmp_path)]  # fmt: skip
-    assert zoo_bench.main(words) == 0
-    assert next(ends, None) is not None
-    ends = iter([report, LostError("gone")])
-    words[words.index("attention")] = "attention,se_block"
-    assert zoo_bench.main([*words, "--wait", "0"]) == zoo_bench.AWAY
-    assert "| attention |" in (tmp_path / "phone.md").read_text(encoding="utf-8")
 
 
 def test_float16_is_measured_and_its_error_told(phone: process.Phone) -> None:

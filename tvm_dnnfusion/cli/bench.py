@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tvm_dnnfusion.cli import ondevice, options
+from tvm_dnnfusion.cli import ondevice, options, ranges
 from tvm_dnnfusion.cli.build import Build, Shapes
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
@@ -23,11 +23,11 @@ from tvm_dnnfusion.report.table import TableData, table
 @options.building
 @filling
 @click.option(
-    "--repeat", type=click.IntRange(min=3), default=50, show_default=True, help="Samples to take."
+    "--repeat", type=ranges.SAMPLES, default=50, show_default=True, help="Samples to take."
 )
 @click.option(
     "--warmup",
-    type=click.FloatRange(min=0),
+    type=ranges.PAUSE_S,
     default=0.2,
     show_default=True,
     metavar="SECONDS",
@@ -35,7 +35,7 @@ from tvm_dnnfusion.report.table import TableData, table
 )
 @click.option(
     "--max-time",
-    type=click.FloatRange(min=0, min_open=True),
+    type=ranges.MAX_TIME_S,
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from tvm_dnnfusion.cli import device_checks, options
+from tvm_dnnfusion.cli import device_checks, options, ranges
 from tvm_dnnfusion.cli.doctor import emit_lines
 from tvm_dnnfusion.cli.place import address_of
 from tvm_dnnfusion.devices.sessions.address import FORMS, host_port, parse
@@ -23,7 +23,7 @@ from tvm_dnnfusion.devices.sessions.address import FORMS, host_port, parse
 @click.option("--rpc-key", metavar="KEY", help="The key that the tracker knows it under.")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=ranges.LIMIT_S,
     default=10.0,
     show_default=True,
     metavar="SECONDS",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvm_dnnfusion.cli import ranges
 from tvm_dnnfusion.cli.build import Build, Shapes, load_model
 from tvm_dnnfusion.cli.exits import Exit
 from tvm_dnnfusion.cli.output import Output
@@ -44,9 +45,9 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="On a device, of the paper's: no fusion, FuseOps' plan, DNNFusion."),
         click.option("--system", type=click.Choice(["android", "linux"]), default=None,
                      help="The device's system. Default: by what its server is."),
-        click.option("--pause", type=click.FloatRange(min=0), default=0.0, show_default=True,
+        click.option("--pause", type=ranges.PAUSE_S, default=0.0, show_default=True,
                      metavar="SECONDS", help="On a device: rest between samples."),
-        click.option("--cool-below", type=float, default=None, metavar="CELSIUS",
+        click.option("--cool-below", type=ranges.CELSIUS, default=None, metavar="CELSIUS",
                      help="On a device: first wait until it is cooler (2 minutes at most)."),
         click.option("-o", "--output", "folder", type=click.Path(path_type=Path), default=None,
                      help="On a device: folder for bench.json and bench.html; the same command "
@@ -86,6 +87,7 @@ def run(
     """
     from tvm_dnnfusion.devices import registry
     from tvm_dnnfusion.ondevice import bench
+    from tvm_dnnfusion.ondevice.place import check_half
     from tvm_dnnfusion.ondevice.records import read
     from tvm_dnnfusion.runtime.signature import signature_of
 
@@ -96,7 +98,8 @@ def run(
         )
     settings = _settings(build, place, extra, timing)
     spec = registry.spec_for_target(build.target)
-    file = _file(extra.folder)
+    check_half(spec, build.float16)
+    file = None if extra.folder is None else extra.folder / RESULT
     before = None if file is None else read(file)
     with Phases(output.notes) as phases, _saying_what_is_kept(file):
         phases("import")
@@ -167,13 +170,6 @@ def _settings(build: Build, place: Place, extra: Extra, timing: BenchOptions) ->
     )
 
 
-def _file(folder: Path | None) -> Path | None:
-    if folder is None:
-        return None
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / RESULT
-
-
 def _keep(report: Report, file: Path | None) -> None:
     """Write both files, each whole."""
     if file is None:
@@ -182,6 +178,7 @@ def _keep(report: Report, file: Path | None) -> None:
     from tvm_dnnfusion.ondevice.records import to_json
     from tvm_dnnfusion.runtime.files import whole_file
 
+    file.parent.mkdir(parents=True, exist_ok=True)
     for path, text in ((file, to_json(report)), (file.with_name(PAGE), page.html([report]))):
         with whole_file(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

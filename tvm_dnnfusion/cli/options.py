@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tvm_dnnfusion import settings
+from tvm_dnnfusion.cli import ranges
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -90,7 +91,7 @@ def threads(command: F) -> F:
     """--threads."""
     return click.option(
         "--threads",
-        type=click.IntRange(min=1),
+        type=ranges.THREADS,
         metavar="N",
         help="Threads to run and measure with. Default: $DNNFUSION_THREADS, else all cores.",
     )(command)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tvm_dnnfusion.cli import ranges
 from tvm_dnnfusion.cli.build import Build, Shapes, module_of
 from tvm_dnnfusion.cli.progress import Phases
 from tvm_dnnfusion.cli.quiet import without_chatter
@@ -62,7 +63,7 @@ def on_device(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, min_open=True),
+            type=ranges.LIMIT_S,
             default=300.0,
             show_default=True,
             metavar="SECONDS",

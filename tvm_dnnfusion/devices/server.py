@@ -4,10 +4,11 @@
     python -m tvm_dnnfusion.devices.server --tracker HOST:PORT --key KEY
 
 It is TVM's own server with three repairs, and needs this one file and TVM's runtime only: copy it
-to the board. (1) TVM 0.27's stops accepting anybody, with its port open, once a session has
-crashed. (2) A session whose client is gone goes on computing; here it is ended. (3) Nobody can ask
-why a session ended, what the device is and how warm it is, or time the kernels of a model: the
-functions below answer, under names that begin with `dnnfusion.`.
+to the board, and `operators.py` with it for models with NonZero or Unique. (1) TVM 0.27's stops
+accepting anybody, with its port open, once a session has crashed. (2) A session whose client is
+gone goes on computing; here it is ended. (3) Nobody can ask why a session ended, what the device is
+and how warm it is, or time the kernels of a model: the functions below answer, under names that
+begin with `dnnfusion.`.
 
 The protocol lets a client run any code, so it binds to 127.0.0.1 unless told otherwise.
 """
@@ -22,6 +23,7 @@ import json
 import multiprocessing
 import os
 import platform
+import runpy
 import select
 import socket
 import sys
@@ -37,7 +39,6 @@ THERMAL = Path("/sys/class/thermal")
 CPUS = Path("/sys/devices/system/cpu")
 BIND_TRIES = 20
 PORTS = (9090, 9199)
-"""First port to try, and the one after the last, as TVM's server has them."""
 MOST_PORTS = 1 << 16
 
 _ends: dict[str, int] = {}
@@ -140,37 +141,9 @@ def register() -> None:
     }
     for name, function in functions.items():
         tvm_ffi.register_global_func(name, function, override=True)
-    for name, function in (("nonzero", nonzero), ("unique", unique)):
-        if tvm_ffi.get_global_func(f"relax.run.{name}", allow_missing=True) is None:
-            tvm_ffi.register_global_func(f"relax.run.{name}", function)
-
-
-def nonzero(x: Any) -> Any:
-    """Relax's operator, [rank, places]: TVM has it in its compiler's Python, no runtime does."""
-    import numpy as np
-    import tvm
-
-    return tvm.runtime.tensor(np.stack(np.atleast_1d(x.numpy()).nonzero()))
-
-
-def unique(x: Any, ordered: int, *flags: Any) -> Any:
-    """Relax's operator, of which the same holds.
-
-    `flags`: whether the places of the values, the value of each place and the values' numbers are
-    asked for too; then the axis, or None.
-    """
-    import numpy as np
-    import tvm
-
-    wanted, axis = flags[:3], (*flags, None)[3]
-    values, first, back, counts = np.unique(x.numpy(), True, True, True, axis=axis)
-    if not ordered:
-        order = np.argsort(first)
-        values = np.take(values, order, axis=axis or 0)
-        first, counts, back = first[order], counts[order], np.argsort(order)[back]
-    more = [part for part, on in zip((first, back.reshape(-1), counts), wanted, strict=True) if on]
-    made = [tvm.runtime.tensor(part) for part in (values, *more)]
-    return tuple(made) if more else made[0]
+    more = Path(__file__).with_name("operators.py")
+    if more.is_file():
+        runpy.run_path(str(more), run_name="operators")["register"]()
 
 
 def make_room_for_threads() -> None:
@@ -287,32 +260,23 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="tvm_dnnfusion.devices.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen at")
     parser.add_argument("--port", type=_port, default=PORTS[0], help="first port to try")
-    parser.add_argument("--port-end", type=int, help="port after the last to try; default: 9199, "
-                        "or a hundred ports from one that is beyond")  # fmt: skip
-    parser.add_argument("--tracker", type=_host_port, metavar="HOST:PORT",
-                        help="report to this tracker")  # fmt: skip
+    parser.add_argument("--port-end", type=int, help="port after the last to try")
+    parser.add_argument("--tracker", type=_host_port, metavar="HOST:PORT", help="to report to")
     parser.add_argument("--key", default="", help="what clients ask the tracker for")
     parser.add_argument("--custom-addr", help="address that the tracker gives to clients")
     parser.add_argument("--load-library", help="further libraries to load, separated by colons")
     options = parser.parse_args(argv)
     if options.tracker and not options.key:
         parser.error("--tracker needs a --key")
-    if options.port_end is None:
-        options.port_end = max(PORTS[1], min(options.port + 100, MOST_PORTS))
-    if not options.port < options.port_end <= MOST_PORTS:
-        parser.error(
-            f"--port-end {options.port_end}: the port after the last to try is from "
-            f"{options.port + 1} to {MOST_PORTS}"
-        )
+    end = options.port_end = options.port_end or max(PORTS[1], min(options.port + 100, MOST_PORTS))
+    if not options.port < end <= MOST_PORTS:
+        parser.error(f"--port-end {end}: it is from {options.port + 1} to {MOST_PORTS}")
     try:
         serve(options)
-    except ValueError as error:  # "cannot bind to any port in [...)"
-        print(f"error: {error}; give another --port", file=sys.stderr)
-        sys.exit(3)
-    except OSError as error:
+    except (ValueError, OSError) as error:  # of no free port; of no such --host
         print(
-            f"error: cannot listen at {options.host}:{options.port}: {error.strerror or error}; "
-            "--host is an address of this machine, or 0.0.0.0 for all of them",
+            f"error: cannot listen at {options.host}, port {options.port}: {error}; give another "
+            "--port, or a --host that is an address of this machine",
             file=sys.stderr,
         )
         sys.exit(3)

@@ -8,6 +8,7 @@ from tvm_dnnfusion.devices.cpu import arch_of
 from tvm_dnnfusion.devices.registry import DeviceError
 from tvm_dnnfusion.devices.sessions import DeviceInfo
 from tvm_dnnfusion.devices.spec import DeviceSpec
+from tvm_dnnfusion.passes.half import HalfPass
 
 SYSTEMS = {"android": ANDROID, "linux": LINUX}
 
@@ -41,3 +42,9 @@ def _arch(spec: DeviceSpec) -> str:
     """Architecture of a CPU."""
     triple = str(registry.target_dict(spec).get("mtriple", ""))
     return arch_of(triple or llvm.default_triple())
+
+
+def check_half(spec: DeviceSpec, float16: bool) -> None:
+    """Refuse float16 on a device that does not compute in it. Raises DeviceError."""
+    if float16:
+        HalfPass(spec)
