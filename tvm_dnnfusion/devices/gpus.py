@@ -1,4 +1,4 @@
-"""GPUs as data: Adreno, Mali, CUDA's, and OpenCL on a CPU.
+"""GPUs as data: Adreno, Mali, and OpenCL on a CPU.
 
 Sources: what the vendors' OpenCL drivers answer (work-group size, local memory, cache, images),
 Qualcomm's OpenCL guide and ARM's Bifrost and Valhall guides (waves, registers, local memory), and
@@ -27,14 +27,15 @@ def target_for(name: str, gpu: Gpu) -> Entries:
     """TVM's target of a GPU, without its host.
 
     The device's name is the first of the target's keys, by which `spec_for_target` finds it again;
-    the others are those that TVM would have given it.
+    the others are those that TVM would have given it. Its warp is of one work-item: with a wave's,
+    TVM folds the last items of a group behind barriers that only those items reach.
     """
     found: dict[str, object] = {
         "kind": "opencl",
         "keys": list(dict.fromkeys((name, gpu.family, "opencl", "gpu"))),
         "max_num_threads": min(gpu.work_group, 1024),
         "max_shared_memory_per_block": gpu.local_bytes,
-        "thread_warp_size": gpu.wave,
+        "thread_warp_size": 1,
     }
     if gpu.family in ("adreno", "mali"):
         found["device"] = gpu.family

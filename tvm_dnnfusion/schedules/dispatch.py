@@ -36,6 +36,7 @@ from tvm_dnnfusion.schedules.cpu.registers import on_stack
 from tvm_dnnfusion.schedules.cpu.rows import rows_block
 from tvm_dnnfusion.schedules.cpu.winograd import winograd_block
 from tvm_dnnfusion.schedules.gpu.attention import attention_block as gpu_attention_block
+from tvm_dnnfusion.schedules.gpu.between import whole_between
 from tvm_dnnfusion.schedules.gpu.common import GpuKernel, check_bound, idle
 from tvm_dnnfusion.schedules.gpu.conv import conv_block as gpu_conv_block
 from tvm_dnnfusion.schedules.gpu.conv import convpool_block as gpu_convpool_block
@@ -170,9 +171,17 @@ def check_prepared(func: Any, device: DeviceSpec, name: str) -> None:
 
 def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
     """A GPU kernel under TVM's own rules. Raises ScheduleFailed where they do not apply either."""
-    made = fallback(func, device)
+    try:
+        made, why = fallback(func, device), "TVM's rules do not apply"
+    except _FAILURES as error:
+        made, why = None, _line(error)
     if made is None:
-        raise ScheduleFailed(f"kernel {name} has no form that a GPU can run")
+        nodes = [str(x) for x in (func.attrs or {}).get("dnnfusion.origins", ())]
+        of = f" (node {', '.join(nodes[:3])})" if nodes else ""
+        raise ScheduleFailed(
+            f"kernel {name}{of} has no form that a GPU can run ({why}). Compile for a CPU, or "
+            "export the model without it"
+        )
     check_prepared(made, device, name)
     return done(made, func, "dlight", True)
 
@@ -180,7 +189,11 @@ def _by_rules(func: Any, device: DeviceSpec, name: str) -> Any:
 def done(made: Any, func: Any, choice: str, gpu: bool) -> Any:
     """The scheduled body finished: borders taken out of loops, small buffers on the stack."""
     out = parted(made)
-    out = narrow_integers(overhanging(out)) if gpu else on_stack(whole(finish(apart(out))))
+    out = (
+        whole_between(narrow_integers(overhanging(out)))
+        if gpu
+        else on_stack(whole(finish(apart(out))))
+    )
     for key, value in (func.attrs or {}).items():
         out = out.with_attr(key, value)
     out = out.with_attr("dnnfusion.schedule", choice).with_attr("tirx.is_scheduled", True)

@@ -64,14 +64,16 @@ def built(func: Any, spec: DeviceSpec) -> Built:
     """Compile a scheduled kernel. Works without an OpenCL device."""
     mod = tvm.IRModule({"kernel": func.with_attr("global_symbol", "kernel")})
     made = tvm.compile(mod, target_of(spec))
-    return Built(_opencl(made.mod).inspect_source(), tuple(_threads(func)), made)
+    source = _opencl(made.mod).inspect_source()
+    assert not divergent_barriers(source), source
+    return Built(source, tuple(_threads(func)), made)
 
 
 def _opencl(module: Any) -> Any:
     """The module with the OpenCL C, among those that a built one imports."""
     if module.kind == "opencl":
         return module
-    return next(m for x in module.imports if (m := _opencl(x)) is not None)
+    return next((m for x in module.imports if (m := _opencl(x)) is not None), None)
 
 
 def _threads(func: Any) -> list[dict[str, int]]:
@@ -140,3 +142,30 @@ def _garbage(graph: Graph, name: str, layout: Layout) -> np.ndarray:
     record = graph.tensors[name]
     fill = np.nan if "float" in record.dtype else 1 if record.dtype == "bool" else 99
     return np.full(layout.shape(record.dims), fill, record.dtype)
+
+
+def divergent_barriers(source: str) -> list[str]:
+    """The conditions, of OpenCL C as TVM writes it, under which a barrier stands.
+
+    Not all of a group's work-items would reach it, which is undefined: PoCL hangs. Loops in which
+    barriers stand must be the same for all work-items.
+    """
+    found: list[str] = []
+    open_lines: list[str] = []
+    for line in source.splitlines():
+        text = line.strip()
+        if text.startswith("}") and open_lines:
+            open_lines.pop()
+        if text.startswith("barrier("):
+            found += [
+                x for x in open_lines
+                if x.startswith(("if", "else", "while")) or "get_local_id" in x
+            ]  # fmt: skip
+        if text.endswith("{"):
+            open_lines.append(text.lstrip("} "))
+    return found
+
+
+def source_of(executable: Any) -> str:
+    """The OpenCL C of a compiled module."""
+    return _opencl(executable.mod).inspect_source()

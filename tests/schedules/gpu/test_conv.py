@@ -102,3 +102,24 @@ def test_a_depthwise_work_item_loads_each_input_of_a_row_once(name):
     assert len(stores) == 7  # columns of a tile
     assert len(loads) == 3 * (7 + 2)  # three rows under the window, of nine columns
     assert "barrier(" not in made.source
+
+
+@pytest.mark.parametrize("size, kernel, stride", [
+    ((13,), (2,), (3,)), ((13,), (5,), (3,)), ((13,), (10,), (5,)),
+    ((1, 13), (1, 4), (1, 3)), ((6, 6), (7, 7), (3, 3)),
+])  # fmt: skip
+def test_phases_of_a_transposed_convolution_with_fewer_taps(size, kernel, stride):
+    """Channels that are no whole vectors: TVM could not bound where phases are read from."""
+    rank = len(size)
+
+    def make(b):
+        w = weights(b, 4, 6, *kernel)
+        return b.op(f"nn.conv{rank}d_transpose", b.input("x", (1, 4, *size)), w, strides=stride,
+                    padding=(0,) * 2 * rank, data_layout="NC" + "DHW"[3 - rank:],
+                    kernel_layout="IO" + "DHW"[3 - rank:])  # fmt: skip
+
+    graph = built(make)
+    for name in DEVICES:
+        _, made = kernel_of(graph, name)
+        assert made.kernels > 1
+        check(graph, name)

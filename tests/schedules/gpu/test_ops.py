@@ -18,6 +18,7 @@ from tvm_dnnfusion.frontend.errors import DataShapeError
 from tvm_dnnfusion.passes import DNNFusionPass
 from tvm_dnnfusion.schedules.dispatch import ScheduleWarning
 from tvm_dnnfusion.schedules.gpu import scan
+from tvm_dnnfusion.schedules.gpu.common import ScheduleFailed
 
 FAMILIES = ("mali", "adreno")
 
@@ -256,6 +257,24 @@ def test_what_is_no_number_is_not_less_nor_more() -> None:
     np.testing.assert_allclose(angles, np.arctan2(y, y[::-1]), rtol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(8, 32), (3, 7)])
+def test_truth_that_is_folded(shape: tuple[int, int]) -> None:
+    """OpenCL has no vectors of truth to load."""
+    mask = np.random.default_rng(7).integers(0, 2, shape).astype(bool)
+    right = np.random.default_rng(8).integers(-3, 4, (shape[1], 8)).astype("float32")
+    ops = relax.op
+
+    def make(m: Any, b: Any) -> list[Any]:
+        wide = ops.astype(m, "float32")
+        return [ops.sum(wide, axis=-1), ops.sum(wide, axis=0), ops.matmul(wide, b)]
+
+    one = mask.astype("float32")
+    for found, want in zip(
+        computed(make, mask, right), [one.sum(-1), one.sum(0), one @ right], strict=True
+    ):
+        np.testing.assert_array_equal(found, want)
+
+
 @pytest.mark.parametrize("kind", ["acos", "acosh", "asin", "asinh", "atan", "atanh", "tan"])
 def test_inverse_functions_have_opencls_names(kind: str) -> None:
     x = np.linspace(0.1, 0.9, 24, dtype="float32") + np.float32(kind == "acosh")
@@ -337,3 +356,12 @@ def test_the_boxes_that_suppression_leaves_are_refused_by_name() -> None:
     proto = model("NonMaxSuppression", (1, 6, 4), *operands)
     with pytest.raises(DataShapeError, match=r"suppression \(node .*depends on values.*CPU"):
         compiled(proto, "mali")
+
+
+def test_what_is_not_offered_is_refused_by_name() -> None:
+    """TVM's own errors told of its schedules."""
+    places, values = np.int64([[0, 2], [1, 0]]), np.ones((2, 2), "float32")
+    proto = model("ScatterElements", (2, 3), places, values, axis=1)
+    with pytest.raises(ScheduleFailed, match=r"scatter_elements \(node .*y0.*no form.*for a CPU"):
+        tvm_dnnfusion.compile(proto, {"kind": "opencl", "device": "mali"})
+    assert ScheduleFailed.exit_code == 2

@@ -34,9 +34,11 @@ def fallback(func: Any, device: DeviceSpec) -> Any:
     """TVM's rules for any GPU; None where they do not apply.
 
     Those for reductions have groups of a fixed size: where that is too large, its last rule alone.
+    It folds without barriers, and is taken too where a target says how wide warps are: with more
+    than one work-item TVM writes barriers in a branch for the first of a group, which hang.
     """
     rules = (dlight.gpu.Reduction(), dlight.gpu.GeneralReduction(), dlight.gpu.Fallback())
-    made = _ruled(func, device, rules)
+    made = _ruled(func, device, rules[-1:] if _wide_warps(device) else rules)
     if made is None:
         return None
     try:
@@ -44,6 +46,10 @@ def fallback(func: Any, device: DeviceSpec) -> Any:
     except ScheduleFailed:
         return _ruled(func, device, rules[-1:])
     return made
+
+
+def _wide_warps(device: DeviceSpec) -> bool:
+    return target_dict(device).get("thread_warp_size", 1) != 1
 
 
 def _ruled(func: Any, device: DeviceSpec, rules: tuple[Any, ...]) -> Any:
