@@ -13,6 +13,7 @@ from typing import Any
 from tvm import te, tirx
 
 from tvm_dnnfusion.codegen import vecmath
+from tvm_dnnfusion.codegen.adaptive import adaptive_windows
 from tvm_dnnfusion.codegen.layout import PLAIN
 from tvm_dnnfusion.codegen.movement import reshape as view
 from tvm_dnnfusion.codegen.pointwise import broadcast
@@ -227,10 +228,19 @@ def group_norm(
 def adaptive_mean(
     op: Op, inputs: list[Value], shape: Dims, graph: Graph, stages: Stages
 ) -> Value | None:
-    """nn.adaptive_avg_pool to one element per channel: the mean of each map."""
-    if any(n != 1 for n in shape[2:]) or not str(op.attr("layout")).startswith("NC"):
+    """nn.adaptive_avg_pool: the mean of each map where it leaves one element, else of windows.
+
+    TVM's own form of windows has loops within its blocks, which only a CPU's kernel can keep.
+    """
+    if not str(op.attr("layout")).startswith("NC"):
         return None
-    return narrow(mean(stages, wide(inputs[0]), tuple(range(2, len(shape)))), inputs[0].dtype)
+    if all(n == 1 for n in shape[2:]):
+        made = mean(stages, wide(inputs[0]), tuple(range(2, len(shape))))
+    elif stages.device.kind == "gpu" and "float" in inputs[0].dtype:
+        made = adaptive_windows(stages, wide(inputs[0]), shape)
+    else:
+        return None
+    return narrow(made, inputs[0].dtype)
 
 
 KINDS: Mapping[str, Callable[..., Value | None]] = {

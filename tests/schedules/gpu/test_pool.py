@@ -82,3 +82,17 @@ def test_a_pooling_after_a_convolution_is_one_kernel_more(name, kind):
     kernel, made = kernel_of(graph, name, blocked(graph))
     assert kernel.kind == "convpool" and made.kernels == 2
     check(graph, name, blocked(graph))
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("size, out", [((8, 8), (3, 3)), ((9,), (4,)), ((5, 6, 7), (2, 4, 3))])
+def test_adaptive_windows_that_differ_in_length(size, out, name):
+    def make(b):
+        x = b.op("exp", b.input("x", (2, 8, *size)))
+        layout = "NC" + "DHW"[3 - len(size) :]
+        y = b.op(f"nn.adaptive_avg_pool{len(size)}d", x, output_size=out, layout=layout)
+        return b.op("nn.relu", y)
+
+    graph = built(make)
+    check(graph, name)
+    check(graph, name, {"x": Layout(1, 4)})

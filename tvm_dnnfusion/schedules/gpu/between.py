@@ -35,10 +35,11 @@ def whole_between(func: Any) -> Any:
         found = [i for i, r in enumerate(block.reads) if r.source in between]
         if not found or block.name_hint == "root":
             return block
+        notes: Any = {**block.annotations, _EXPLICIT: found}
         reads = [_whole(r.source) if i in found else r for i, r in enumerate(block.reads)]
         return SBlock(
             block.iter_vars, reads, block.writes, block.name_hint, block.body, block.init,
-            block.alloc_buffers, block.match_buffers, {**block.annotations, _EXPLICIT: found},
+            block.alloc_buffers, block.match_buffers, notes,
         )  # fmt: skip
 
     return func.with_body(tvm_ffi.structural_map(func.body, [(SBlock, say)]))
