@@ -81,9 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _checked(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; ends with a usage error for what cannot be used."""
+    from tvm_dnnfusion.cli.build import Build
     from tvm_dnnfusion.cli.options import parse_target
     from tvm_dnnfusion.cli.place import address_of
     from tvm_dnnfusion.devices import registry
+    from tvm_dnnfusion.ondevice.known import opened
     from tvm_dnnfusion.ondevice.place import check_half
 
     options = made.parse_args(arguments)
@@ -92,8 +94,11 @@ def _checked(made: argparse.ArgumentParser, arguments: Sequence[str] | None) -> 
         if address is None:
             made.error("where is the device? give --device, or --rpc-tracker and --rpc-key")
         options.address = address
-        options.spec = registry.spec_for_target(parse_target(options.target))
+        target = parse_target(options.target)
+        options.spec = registry.spec_for_target(target)
         check_half(options.spec, options.float16)
+        build = Build(target, database=options.db, tuning_records=options.tuning_records)
+        options.records, options.database = opened(build.records()), build.profile()
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         made.error(f"--output {options.output}: {error.strerror}")
@@ -199,7 +204,7 @@ def _settings(options: argparse.Namespace) -> Settings:
                            wall_s=options.max_time)  # fmt: skip
     return Settings(options.columns, timing, options.threads, options.cores, options.system or "",
                     Limits(call_s=options.timeout), options.float16, options.float16_sums,
-                    options.profile)  # fmt: skip
+                    options.profile, options.records, options.database)  # fmt: skip
 
 
 def _write(folder: Path) -> None:
@@ -253,6 +258,10 @@ def parser() -> argparse.ArgumentParser:
                       help="do not time the kernels")  # fmt: skip
     made.add_argument("--float16", action="store_true", help="convolutions and products in it")
     made.add_argument("--float16-sums", choices=("float16", "float32"), default="float16")
+    made.add_argument("--tuning-records", metavar="FILE",
+                      help="or none; default: the cache folder's, if any")  # fmt: skip
+    made.add_argument("--db", type=Path, metavar="FILE",
+                      help="profile database; default: the cache folder's, if any")  # fmt: skip
     return made
 
 

@@ -117,8 +117,9 @@ def run(argv: Sequence[str]) -> Exit:
         _discard_output()
         return Exit.OK
     except (Exception, KeyboardInterrupt) as error:
-        # A Ctrl-C inside TVM comes back as an error of TVM's.
-        return _report(KeyboardInterrupt() if interrupts.came else error, argv)
+        # A Ctrl-C inside TVM comes back as an error of TVM's; our own says what is kept.
+        told = getattr(error, "exit_code", None) == Exit.INTERRUPTED
+        return _report(KeyboardInterrupt() if interrupts.came and not told else error, argv)
 
 
 def _warn(message: Warning | str, category: type[Warning], *where: object) -> None:

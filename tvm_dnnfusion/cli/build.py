@@ -105,7 +105,7 @@ class Build:
                 params=params,
                 planner=self.planner or "dnnfusion",
                 rewrite=self._rewrite(),
-                profile=self._profile(),
+                profile=self.profile(),
                 measure=self.measure,
                 plan=plan,
                 threads=self.threads,
@@ -146,7 +146,7 @@ class Build:
         if self.float16 or holds_float16(original):
             device = with_sums(device, self.float16_sums or "float16")
         variants = Variants(device, self.winograd, self.winograd_memory)
-        cost = cost_for(self._profile(), device, threads=self.threads, variants=variants)
+        cost = cost_for(self.profile(), device, threads=self.threads, variants=variants)
         options = Options(
             self.planner or "dnnfusion", rewrite_options(self._rewrite()), device, cost, plan,
             "main", self.winograd, self.winograd_memory,
@@ -194,7 +194,7 @@ class Build:
         path = settings.read().cache / FILE_NAME
         return path if path.exists() else None
 
-    def _profile(self) -> Any:
+    def profile(self) -> Any:
         """The profile database: the one named, else the cache's where it is or will be needed."""
         from tvm_dnnfusion.profile.database import FILE_NAME, ProfileDB
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ def run(
     from tvm_dnnfusion.ondevice.records import read
     from tvm_dnnfusion.runtime.signature import signature_of
 
-    if build.planned:
+    if replace(build, tuning_records=None).planned:
         raise click.UsageError(
             "on a device a model is measured in the plans of --columns; options on how to plan do "
             "not apply"
@@ -109,7 +109,6 @@ def run(
         report = bench(module, given, spec, place.address, settings, model=Path(model).stem,
                        before=before, keep=lambda r: _keep(r, file), say=phases,
                        note=output.note)  # fmt: skip
-    _keep(report, file)
     _show(report, top, output)
     return _verdict(report)
 
@@ -124,13 +123,16 @@ class Interrupted(Exception):
 def _saying_what_is_kept(file: Path | None) -> Generator[None]:
     """Tell what an end before the end leaves, and how to go on."""
     from tvm_dnnfusion.devices.sessions import LostError
+    from tvm_dnnfusion.devices.sessions.errors import is_interrupt
 
     try:
         yield
-    except KeyboardInterrupt:
-        raise Interrupted(f"interrupted: {_kept(file)}") from None
     except LostError as error:
         raise LostError(f"{error}. {_kept(file)}") from error
+    except (Exception, KeyboardInterrupt) as error:
+        if not is_interrupt(error):
+            raise
+        raise Interrupted(f"interrupted: {_kept(file)}") from None
 
 
 def _kept(file: Path | None) -> str:
@@ -148,6 +150,7 @@ def _kept(file: Path | None) -> str:
 def _settings(build: Build, place: Place, extra: Extra, timing: BenchOptions) -> Settings:
     from tvm_dnnfusion.devices.sessions import CoolDown, Limits, TimingOptions
     from tvm_dnnfusion.ondevice import VARIANTS, Settings
+    from tvm_dnnfusion.ondevice.known import opened
 
     unknown = [name for name in extra.columns if name not in VARIANTS]
     if unknown:
@@ -167,6 +170,8 @@ def _settings(build: Build, place: Place, extra: Extra, timing: BenchOptions) ->
         float16=build.float16,
         float16_sums=build.float16_sums or "float16",
         profile=timing.profile,
+        records=opened(build.records()),
+        database=build.profile(),
     )
 
 

@@ -19,14 +19,18 @@ from tvm_dnnfusion import __version__
 from tvm_dnnfusion.devices import registry
 from tvm_dnnfusion.devices.sessions import Address, Limits, Session, TimingOptions
 from tvm_dnnfusion.devices.sessions.address import TRACKER
+from tvm_dnnfusion.devices.sessions.errors import is_interrupt
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.fingerprint import fingerprint
 from tvm_dnnfusion.frontend.relax import from_relax
 from tvm_dnnfusion.ondevice.build import build
-from tvm_dnnfusion.ondevice.measure import LostColumn, measure
+from tvm_dnnfusion.ondevice.known import known
+from tvm_dnnfusion.ondevice.measure import LostColumn, StoppedColumn, measure
 from tvm_dnnfusion.ondevice.place import fitted
 from tvm_dnnfusion.ondevice.records import VARIANTS, Report, Result, key_of
 from tvm_dnnfusion.profile.arrays import Array
+from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.runtime.inputs import check_inputs
 from tvm_dnnfusion.runtime.reference import run_unfused
 from tvm_dnnfusion.runtime.signature import signature_of
@@ -48,6 +52,8 @@ class Settings:
     "all", "big" or "little"; `system` "android", "linux" or "" for what the server suggests.
     `float16` compiles every column so, and compares with float16's tolerance; `float16_sums` is
     the dtype in which sums of float16 are kept. `profile`: whether kernels are timed too.
+    The tuning `records` hold for the kernels of all columns, the profile `database` for DNNF, whose
+    planner is the only one that asks it.
     """
 
     variants: tuple[str, ...] = tuple(VARIANTS)
@@ -59,6 +65,8 @@ class Settings:
     float16: bool = False
     float16_sums: str = "float16"
     profile: bool = True
+    records: TuningDB | None = None
+    database: ProfileDB | None = None
 
 
 def bench(
@@ -97,10 +105,10 @@ def bench(
         if spec.kind == "gpu":
             session.require("opencl")
         report = _head(session, module, given, spec, settings, model)
-        taken: dict[str, Sequence[float]] = {}
+        cut: dict[str, Result] = {}
         if before is not None:
             report = _resumed(report, before, note)
-            taken = {r.variant: r.samples_us for r in before.results if r.problem}
+            cut = {r.variant: r for r in before.results if r.problem and r.samples_us}
         left = [name for name in settings.variants if report.result(name) is None]
         if not left:
             return report
@@ -110,13 +118,14 @@ def bench(
             for name in left:
                 try:
                     found = _column(session, module, name, spec, settings, Path(folder),
-                                    list(given.values()), expected, taken.get(name, ()),
+                                    list(given.values()), expected,
+                                    cut[name].samples_us if name in cut else (),
                                     say)  # fmt: skip
-                except LostColumn as lost:
-                    keep(_with(report, lost.result))
+                except (LostColumn, StoppedColumn) as end:
+                    keep(_with(report, end.result, cut))
                     raise
                 report = _with(report, found)
-                keep(report)
+                keep(_with(report, None, cut))
     return report
 
 
@@ -153,9 +162,12 @@ def _column(
     place = fitted(spec, session.info, settings.system)
     try:
         built = build(
-            module, VARIANTS[name], place, folder, settings.float16, settings.float16_sums
-        )
+            module, VARIANTS[name], place, folder, settings.float16, settings.float16_sums,
+            settings.records, settings.database,
+        )  # fmt: skip
     except Exception as error:  # the other columns, and the other models, may compile
+        if is_interrupt(error):
+            raise KeyboardInterrupt from error
         line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return Result(name, 0, 0, problem=f"does not compile: {line[:300]}")
     say(f"measure {name}")
@@ -192,6 +204,7 @@ def _head(
         "machine": [info.machine, info.system, info.processors, info.max_mhz, info.emulated],
         **{k: str(v) if v == math.inf else v for k, v in {**timing, **rest}.items()},
         "float16": [settings.float16, settings.float16_sums],
+        **known(place, settings.records, settings.database),
         "version": __version__,
     }
     decides = json.loads(json.dumps(decides, default=str))  # as it comes back from a file
@@ -209,8 +222,12 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _with(report: Report, found: Result) -> Report:
-    return replace(report, results=_in_order((*report.results, found)))
+def _with(report: Report, found: Result | None, cut: Mapping[str, Result] = {}) -> Report:
+    """The report with a column more, and those that an earlier run began and this has not yet."""
+    results = report.results if found is None else (*report.results, found)
+    there = {r.variant for r in results}
+    later = (r for name, r in cut.items() if name not in there)
+    return replace(report, results=_in_order((*results, *later)))
 
 
 def _in_order(results: Sequence[Result]) -> tuple[Result, ...]:

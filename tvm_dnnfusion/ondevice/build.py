@@ -12,6 +12,8 @@ from tvm_dnnfusion.devices.registry import target_dict
 from tvm_dnnfusion.devices.spec import DeviceSpec
 from tvm_dnnfusion.ecg.metrics import extend
 from tvm_dnnfusion.ondevice.records import Variant
+from tvm_dnnfusion.profile.database import ProfileDB
+from tvm_dnnfusion.profile.trials import TuningDB
 from tvm_dnnfusion.report.bundle import kernel_origins
 from tvm_dnnfusion.report.summary import summarise
 from tvm_dnnfusion.runtime.link import find_linker
@@ -33,9 +35,13 @@ class Built:
 
 def build(
     module: Any, variant: Variant, spec: DeviceSpec, folder: Path, float16: bool = False,
-    float16_sums: str = "float16",
+    float16_sums: str = "float16", records: TuningDB | None = None,
+    database: ProfileDB | None = None,
 ) -> Built:  # fmt: skip
     """Compile a Relax module for the device and link it into the folder.
+
+    The tuning records are for the kernels of every column: columns differ by fusion alone. The
+    profile database is asked by DNNFusion's planner only.
 
     Raises what `api.compile` does, and EnvironmentLackError without a linker.
     """
@@ -44,7 +50,8 @@ def build(
     target = target_dict(spec)
     made = compile_model(
         module, tvm.target.Target(target), planner=variant.planner, rewrite=variant.rewrite,
-        device=spec, float16=float16, float16_sums=float16_sums,
+        device=spec, float16=float16, float16_sums=float16_sums, tuning_records=records,
+        profile=database if variant.planner == "dnnfusion" else None,
     )  # fmt: skip
     host = target.get("host", target)
     triple = str(host.get("mtriple", "")) if isinstance(host, Mapping) else ""

@@ -35,6 +35,14 @@ class LostColumn(LostError):
         self.result = result
 
 
+class StoppedColumn(KeyboardInterrupt):
+    """The user's interrupt; `result` is what there is of the column."""
+
+    def __init__(self, result: Result) -> None:
+        super().__init__()
+        self.result = result
+
+
 def measure(
     session: Session,
     built: Built,
@@ -49,7 +57,8 @@ def measure(
 
     `taken` are samples that an earlier call got before the device was lost.
 
-    Raises LostColumn after the session's restarts, for a device that is gone.
+    Raises LostColumn after the session's restarts, for a device that is gone; StoppedColumn for
+    the user's interrupt.
     """
     head = Result(built.variant.name, built.kernels, built.library.stat().st_size)
     try:
@@ -69,6 +78,9 @@ def measure(
         raise LostColumn(
             error, _with(head, problem=f"lost: {error}", samples_us=samples)
         ) from error
+    except KeyboardInterrupt as stop:
+        samples = getattr(stop, "samples", ()) or tuple(taken)
+        raise StoppedColumn(_with(head, problem="interrupted", samples_us=samples)) from stop
     except SessionError as error:  # it crashed, or has no such processor: the others may not
         return _with(head, problem=str(error))
 

@@ -33,6 +33,19 @@ class LostError(SessionError):
     samples: tuple[float, ...] = ()
 
 
+class TimingInterrupt(KeyboardInterrupt):
+    """The user's interrupt during a timing; `samples` as LostError has them."""
+
+    def __init__(self, samples: tuple[float, ...]) -> None:
+        super().__init__()
+        self.samples = samples
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is the user's interrupt, which TVM hands on as an error of its own."""
+    return isinstance(error, KeyboardInterrupt) or "KeyboardInterrupt" in str(error)
+
+
 class DeadlineError(LostError):
     """A call took longer than its limit: the device is frozen, the link is gone, or it is slow."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tvm_dnnfusion.devices.sessions.errors import CallError, LostError
+from tvm_dnnfusion.devices.sessions.errors import CallError, LostError, TimingInterrupt
 from tvm_dnnfusion.devices.sessions.records import (
     FEWEST,
     TIMING,
@@ -92,7 +92,8 @@ class Program:
 
         A device that is lost meanwhile costs the samples under way: the rest is taken when it is
         back, at most `restarts` times. A crash is not tried again. `taken` are samples of an
-        earlier call that count; those of a call that ends with LostError are the error's.
+        earlier call that count; those of a call that ends with LostError, or with the user's
+        interrupt (TimingInterrupt), are the error's.
         """
         samples: list[float] = list(taken)
         lost: list[str] = []
@@ -109,6 +110,8 @@ class Program:
                 except LostError as gone:
                     gone.samples = tuple(samples)
                     raise
+            except KeyboardInterrupt as stopped:
+                raise TimingInterrupt(tuple(samples)) from stopped
 
     def _time(
         self,
