@@ -35,12 +35,13 @@ class TemplateParams:
 
     `winograd` is the m of F(m, r), 0 the direct template; `winograd_tiles` rows of a register tile
     and register tiles of a group. `tile` is the register tile: rows, columns and vectors of a
-    convolution, rows and vectors of a product. `rows_first` takes all channels of a strip of rows
-    before the next strip, of at most `strip_rows`. `share_columns` has the cores share columns (of
-    a product: rows) too. `unroll` writes out at most so many steps of the innermost fold. `columns`
-    is the tile of windows channel by channel. Attention: `query_vectors` and `value_vectors` side
-    by side, `keys` of a tile of scores, `query_rows` of a tile of the result, `by_head` a task per
-    head. `parallel_elements` is the work below which no second thread is woken.
+    convolution, rows and vectors of a product, or of planes. `rows_first` takes all channels of a
+    strip of rows before the next one, of at most `strip_rows`. `share_columns` has the cores share
+    columns (of a product: rows) too. `unroll` writes out at most so many steps of the innermost
+    fold. `columns` is the tile of windows channel by channel. Attention: `query_vectors` and
+    `value_vectors` side by side, `keys` of a tile of scores, `query_rows` of a tile of the result,
+    `by_head` a task per head. `parallel_elements` is the work below which no second thread is
+    woken.
     """
 
     winograd: int | None = None
